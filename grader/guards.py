@@ -1,0 +1,243 @@
+"""Looks at an answer before it is judged: what is not an answer at all, and what a reader should know.
+
+Each guard gives a flag with a reason. Segments that are no answer (instructions to the grader, the question said again)
+are set aside so that they earn nothing. A flag never changes points by itself, except that nothing is credited to an
+answer that is off topic; `scoring` says when a flag sends a grade to review.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grader.encoders import Vectors
+from grader.evidence import FUNCTION_WORDS, AnswerVectors, function_share
+from grader.index import QuestionIndex, closest
+from grader.schema import Flag, FlagCode, Question
+from grader.text import NormalisedText, Segment, words
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+# Words; an answer to an open question with fewer says nothing that could be judged well.
+SHORT_ANSWER_WORDS = 4
+# Share of an answer's different words that also stand in the question, from which on it is an echo.
+ECHO_SHARE = 0.85
+# Share of the answer's runs of COPY_RUN words that stand in a reference answer just so, from which on it is a copy.
+COPY_SHARE = 0.5
+COPY_RUN = 6
+# A list of terms: few words an item and hardly a function word among them.
+LIST_WORDS_PER_ITEM = 4.5
+LIST_FUNCTION_SHARE = 0.12
+# How much closer to another question's references than to its own an answer must be, and how far from its own.
+OFF_TOPIC_MARGIN = 0.10
+OFF_TOPIC_CLOSENESS = 0.60
+UNRELATED_CLOSENESS = 0.15
+
+_TO_GRADER = re.compile(
+    r"""
+      \b(?:ignore|disregard|forget|override|bypass|skip)\b[^.\n]{0,40}\b(?:instructions?|rubrics?|criteria|prompts?|rules|guidelines)\b
+    | \b(?:give|award|assign|grant|grade|mark|rate|score)\b[^.\n]{0,25}\b(?:me|this\ (?:answer|response|submission)|my\ (?:answer|response)|the\ (?:candidate|student|answer))\b
+      [^.\n]{0,40}\b(?:full|maximum|max|perfect|highest|top|100|10\s*/\s*10|excellent|correct|pass)\b
+    | \b(?:full|maximum|perfect|100\ ?%?)\s+(?:marks?|points?|scores?|credit)\b[^.\n]{0,30}\b(?:please|to\ this|for\ this|to\ me|must)\b
+    | \b(?:you\ are|act\ as|pretend\ to\ be)\b[^.\n]{0,20}\b(?:an?\ |the\ )?(?:grader|examiner|evaluator|judge|ai\ (?:assistant|model)|language\ model)\b
+    | \b(?:dear|note\ to(?:\ the)?|attention|message\ (?:to|for)(?:\ the)?|hey)\ (?:ai\ )?(?:grader|examiner|evaluator|judge|llm|ai|assistant|model)\b
+    | ^\s*(?:system|assistant|developer)\s*(?:prompt|message)?\s*:
+    | <\|?/?(?:system|assistant|im_start|im_end|inst|instructions?)\b[^>]*>|\[/?INST\]|\#{2,}\s*(?:system|instructions?|new\ task)\b
+    | "(?:score|verdict|grade)"\s*:\s*(?:"?(?:met|100|full|correct|pass)|\d)
+    | \ball\ (?:the\ )?criteria\ (?:are|have\ been|were|should\ be\ (?:considered|marked))\ (?:met|satisfied|fulfilled)\b
+    """,
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+)  # fmt: skip
+_ITEM_BORDER = re.compile(r"[,;|/•\n]|->|=>|→|\s-\s|\.\s")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`flags` for the grade, the segments that count as an answer, and why nothing can be graded, if so."""
+
+    flags: tuple[Flag, ...]
+    segments: tuple[Segment, ...]
+    refusal: str | None = None
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Reference answers of the other questions of the bank: what an answer to something else looks like."""
+
+    vectors: Vectors  # (reference answers, d)
+    question_ids: tuple[str, ...]
+
+
+def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segment]) -> Inspection:
+    """Everything that can be said of an answer from its text alone."""
+    spoken = words(answer.text)
+    if not spoken:
+        return _refuse("too_short", "There is no answer: it is empty or holds no words.")
+    kept, flags = _without_injections(answer, segments)
+    kept, echoed = _without_echo(question, kept)
+    left = [word for segment in kept for word in segment.words]
+    if not left and echoed:
+        return _refuse("question_echo", "The answer only repeats the question; there is nothing to grade.", flags)
+    if not left:
+        return _refuse("injection_suspected", "The answer only speaks to the grader; there is nothing to grade.", flags)
+    if echoed:
+        flags.append(Flag(code="question_echo", message="Part of the answer repeats the question; that part earns nothing."))
+    if (nonsense := _gibberish(left)) is not None:
+        return _refuse("gibberish", nonsense, flags)
+    if (language := _foreign_language(kept)) is not None:
+        return _refuse("not_english", f"The answer seems to be written in another language ({language}); the bank is English.", flags)
+    kept, repeated = _without_repeats(kept)
+    flags += repeated
+    if len(left) < SHORT_ANSWER_WORDS:
+        flags.append(Flag(code="too_short", message=f"The answer has only {len(left)} words; an open question asks for more."))
+    if _is_keyword_list(kept):
+        flags.append(Flag(code="keyword_list", message="The answer lists terms without saying anything about them."))
+    flags += _copied(question, left)
+    return Inspection(tuple(flags), tuple(kept))
+
+
+def off_topic(index: QuestionIndex, answer: AnswerVectors, neighbours: Neighbours | None) -> Flag | None:
+    """Whether the answer belongs to another question, or to none."""
+    if not index.question.uses_similarity:
+        return None
+    own = max(float(closest(answer.whole, index.references)[0]), float((answer.whole @ index.prompt.T)[0, 0]))
+    if own < UNRELATED_CLOSENESS:
+        return Flag(code="off_topic", message="The answer has nothing to do with the question.")
+    if neighbours is None or not len(neighbours.vectors):
+        return None
+    similarities = (answer.whole @ neighbours.vectors.T)[0]
+    best = int(np.argmax(similarities))
+    if own < OFF_TOPIC_CLOSENESS and float(similarities[best]) > own + OFF_TOPIC_MARGIN:
+        return Flag(
+            code="off_topic",
+            message=f"The answer is closer to another question ({neighbours.question_ids[best]}) than to this one.",
+        )
+    return None
+
+
+def _refuse(code: FlagCode, message: str, flags: Iterable[Flag] = ()) -> Inspection:
+    others = [flag for flag in flags if flag.code != code]
+    return Inspection((*others, Flag(code=code, message=message)), (), message)
+
+
+# ---- what is set aside -----------------------------------------------------------------------------------------------
+
+
+def _without_injections(answer: NormalisedText, segments: Sequence[Segment]) -> tuple[list[Segment], list[Flag]]:
+    kept: list[Segment] = []
+    flags: list[Flag] = []
+    for segment in segments:
+        if _TO_GRADER.search(answer.text[segment.start : segment.end]):
+            span = answer.span(segment.start, segment.end)
+            message = "These words speak to the grader instead of answering; they earn nothing."
+            flags.append(Flag(code="injection_suspected", message=message, start=span.start, end=span.end))
+        else:
+            kept.append(segment)
+    return kept, flags
+
+
+def _without_echo(question: Question, segments: Sequence[Segment]) -> tuple[list[Segment], bool]:
+    asked = set(words(question.prompt))
+    topic = asked - FUNCTION_WORDS
+    kept: list[Segment] = []
+    for segment in segments:
+        said = set(segment.words)
+        content = said - FUNCTION_WORDS
+        echo = bool(content) and len(said & asked) >= ECHO_SHARE * len(said) and len(content & topic) >= 0.6 * len(topic)
+        if not echo:
+            kept.append(segment)
+    return kept, len(kept) < len(segments)
+
+
+def _without_repeats(segments: Sequence[Segment]) -> tuple[list[Segment], list[Flag]]:
+    """Keeps the first of segments with the same words; said twice is worth no more than said once."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    kept = []
+    for segment in segments:
+        key = tuple(segment.words)
+        seen[key] += 1
+        if seen[key] == 1:
+            kept.append(segment)
+    again = sum(count - 1 for key, count in seen.items() if len(key) >= 4)
+    flags = []
+    if again >= 2 or (again and again * 2 >= len(segments)):
+        flags.append(Flag(code="repetition", message="The answer says the same thing again and again; it counts once."))
+    return kept, flags
+
+
+# ---- what is not an answer -------------------------------------------------------------------------------------------
+
+
+def _gibberish(spoken: Sequence[str]) -> str | None:
+    plain = [word for word in spoken if word.isalpha() and word.isascii()]
+    if len(spoken) >= 5 and len(set(spoken)) <= max(1, len(spoken) // 12):
+        return "The answer is the same few words over and over."
+    if max(len(word) for word in spoken) > 60 and len(spoken) < 5:
+        return "The answer is not made of words."
+    if not plain or len("".join(plain)) < 8:
+        return None
+    strange = sum(_unpronounceable(word) for word in plain) / len(plain)
+    if strange > 0.4 and not any(word in FUNCTION_WORDS for word in plain):
+        return "The answer is not made of words."
+    return None
+
+
+def _unpronounceable(word: str) -> bool:
+    """Keyboard noise: a long word without vowels, with a long run of consonants, or with one letter again and again."""
+    if len(word) < 5:
+        return False
+    return not re.search(r"[aeiouy]", word) or bool(re.search(r"[^aeiouy]{5,}|(.)\1{3,}", word))
+
+
+@lru_cache(maxsize=1)
+def _identifier() -> LanguageIdentifier:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def _foreign_language(segments: Sequence[Segment]) -> str | None:
+    """ISO 639-1 code of the language when it is surely not English; code and terse notes are given the benefit."""
+    prose = " ".join(segment.text for segment in segments if segment.kind != "code")
+    letters = [character for character in prose if character.isalpha()]
+    if len(letters) < 12:
+        return None
+    latin = sum(character.isascii() for character in letters) / len(letters)
+    if latin > 0.5 and (len(letters) < 40 or function_share(prose) >= 0.15):
+        return None
+    language, probability = _identifier().classify(prose)
+    if language == "en" or (latin > 0.9 and (probability < 0.8 or function_share(prose) >= 0.08)):
+        return None
+    return str(language)
+
+
+def _is_keyword_list(segments: Sequence[Segment]) -> bool:
+    texts = [segment.text for segment in segments if segment.kind != "code"]
+    if len(texts) < len(segments):
+        return False
+    items = [words(item) for text in texts for item in _ITEM_BORDER.split(text)]
+    items = [item for item in items if item]
+    if len(items) < 5:
+        return False
+    total = sum(len(item) for item in items)
+    few = total / len(items) <= LIST_WORDS_PER_ITEM
+    return few and function_share(" ".join(texts)) <= LIST_FUNCTION_SHARE
+
+
+def _copied(question: Question, spoken: Sequence[str]) -> list[Flag]:
+    runs = [tuple(spoken[i : i + COPY_RUN]) for i in range(len(spoken) - COPY_RUN + 1)]
+    if len(runs) < COPY_RUN:
+        return []
+    for reference in question.reference_answers:
+        source = words(reference)
+        known = {tuple(source[i : i + COPY_RUN]) for i in range(len(source) - COPY_RUN + 1)}
+        if sum(run in known for run in runs) >= COPY_SHARE * len(runs):
+            return [Flag(code="copied_reference", message="Most of the answer stands word for word in the reference answer.")]
+    return []

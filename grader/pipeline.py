@@ -1,0 +1,236 @@
+"""The recipe: from a question and an answer to a grade, one step a line.
+
+`Grader` holds what is loaded once (bank, encoder, calibration, judge); `grade` is a function of its input alone: every
+answer is embedded by itself, so nothing that is graded before, after or beside it can move a digit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grader import __version__, feedback, guards
+from grader.bank import Bank, content_hash, load_bank, question_from_inline
+from grader.calibration import Calibration, load_calibration
+from grader.encoders import EMBEDDED, Encoder, load_encoder
+from grader.errors import AnswerTooLong, InvalidAnswer
+from grader.evidence import AnswerVectors, measure_misconceptions, reference_similarity
+from grader.index import QuestionIndex, build_index, default_cache_folder
+from grader.judges import Case
+from grader.judges.encoder import EncoderJudge
+from grader.schema import (
+    MAX_ANSWER_CHARS,
+    Flag,
+    Grade,
+    InlineQuestion,
+    Judgement,
+    MisconceptionFinding,
+    Provenance,
+    Question,
+)
+from grader.scoring import Scored, not_gradable, score
+from grader.text import NormalisedText, normalise, split
+
+if TYPE_CHECKING:
+    from grader.judges import Judge
+
+# Inline questions whose embeddings are kept in memory; one takes about 100 kB.
+INLINE_INDEXES = 256
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An answer made ready to be judged; `case` is None when it cannot be graded, and `refusal` says why."""
+
+    index: QuestionIndex
+    text: NormalisedText
+    flags: tuple[Flag, ...]
+    case: Case | None
+    refusal: str = ""
+
+
+def prepare(index: QuestionIndex, encoder: Encoder, answer: str, neighbours: guards.Neighbours | None) -> Prepared:
+    """Cleans, splits, inspects and embeds an answer: everything that happens before anyone judges it."""
+    text = normalise(answer)
+    inspection = guards.inspect(index.question, text, split(text))
+    if inspection.refusal is not None:
+        return Prepared(index, text, inspection.flags, None, inspection.refusal)
+    texts = [segment.text for segment in inspection.segments]
+    vectors = encoder.encode([" ".join(texts), *texts])  # one call an answer: a function of this answer alone
+    case = Case(index, text, AnswerVectors(inspection.segments, vectors[1:], vectors[:1]))
+    off_topic = guards.off_topic(index, case.vectors, neighbours)
+    return Prepared(index, text, (*inspection.flags, *([off_topic] if off_topic else [])), case)
+
+
+def neighbours_of(index: QuestionIndex, indexes: Sequence[QuestionIndex]) -> guards.Neighbours | None:
+    """The reference answers of all other questions; None when there are no others."""
+    others = [other for other in indexes if other.question.id != index.question.id]
+    if not others:
+        return None
+    return guards.Neighbours(
+        np.concatenate([other.references for other in others]),
+        tuple(other.question.id for other in others for _ in other.references),
+    )
+
+
+class Grader:
+    """Grades answers to the questions of a bank, or to questions that come with the answer. Safe to share by threads.
+
+    The constructor only stores; use `Grader.load` for a ready one.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        encoder: Encoder,
+        calibration: Calibration,
+        *,
+        judge: Judge | None = None,
+        cache_folder: Path | None = None,
+        max_answer_chars: int = MAX_ANSWER_CHARS,
+    ) -> None:
+        self.bank = bank
+        self.encoder = encoder
+        self.calibration = calibration
+        self.judge: Judge = judge or EncoderJudge(calibration)
+        self.cache_folder = cache_folder
+        self.max_answer_chars = max_answer_chars
+        self._indexes: dict[str, QuestionIndex] = {}
+        self._inline: OrderedDict[str, QuestionIndex] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def load(
+        cls,
+        bank: str | Path | None = None,
+        *,
+        encoder: str = EMBEDDED,
+        device: str = "auto",
+        cache_folder: Path | None = None,
+    ) -> Grader:
+        """A grader for the bank in a folder (default: the one that ships); raises BankError or EncoderError.
+
+        Embeddings of the bank are kept in `cache_folder`, by default in the user's cache folder.
+        """
+        return cls(
+            load_bank(bank),
+            load_encoder(encoder, device),
+            load_calibration(),
+            cache_folder=cache_folder or default_cache_folder(),
+        )
+
+    def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Embeds the whole bank now instead of at the first answer; `progress(done, total)` is told after each question."""
+        total = len(self.bank.questions)
+        for done, question in enumerate(self.bank.questions, start=1):
+            self._index(question)
+            if progress:
+                progress(done, total)
+        _ = self._neighbours
+
+    def grade(self, question: str | InlineQuestion, answer: str) -> Grade:
+        """The grade of an answer to a question of the bank (by id) or to an inline one.
+
+        Raises UnknownQuestion, InvalidQuestion, InvalidAnswer, AnswerTooLong. An answer that can be read but not graded
+        is a Grade with outcome `not_gradable` and no score.
+        """
+        answer = self._checked(answer)
+        index = self._index_of(question)
+        prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id))
+        if prepared.case is None:
+            return self._grade(prepared, not_gradable(index.question, prepared.refusal))
+        judgements = [_verified(one, answer) for one in self.judge.judge(prepared.case, index.question.criteria)]
+        findings = self._misconceptions(prepared.case)
+        points, interval = self.calibration.points, self.calibration.interval
+        scored = score(index.question, judgements, findings, prepared.flags, points, interval)
+        return self._grade(prepared, scored)
+
+    # ---- steps ---------------------------------------------------------------------------------------------------
+
+    def _checked(self, answer: str) -> str:
+        if not isinstance(answer, str):
+            raise InvalidAnswer(f"The answer must be text, not {type(answer).__name__}.")
+        if len(answer) > self.max_answer_chars:
+            raise AnswerTooLong(len(answer), self.max_answer_chars)
+        return answer
+
+    def _index_of(self, question: str | InlineQuestion) -> QuestionIndex:
+        if isinstance(question, str):
+            return self._index(self.bank.question(question))
+        made = question_from_inline(question)
+        with self._lock:
+            if made.id not in self._inline:
+                self._inline[made.id] = build_index(made, self.encoder)
+            self._inline.move_to_end(made.id)
+            while len(self._inline) > INLINE_INDEXES:
+                self._inline.popitem(last=False)
+            return self._inline[made.id]
+
+    def _index(self, question: Question) -> QuestionIndex:
+        with self._lock:
+            if question.id not in self._indexes:
+                self._indexes[question.id] = build_index(question, self.encoder, self.cache_folder)
+            return self._indexes[question.id]
+
+    @cached_property
+    def _neighbours(self) -> dict[str, guards.Neighbours | None]:
+        indexes = [self._index(question) for question in self.bank.questions]
+        return {index.question.id: neighbours_of(index, indexes) for index in indexes}
+
+    def _misconceptions(self, case: Case) -> list[MisconceptionFinding]:
+        found = measure_misconceptions(case.index, case.vectors)
+        probabilities = self.calibration.misconception_probabilities(found, case.signals)
+        return [
+            MisconceptionFinding(
+                misconception_id=signal.misconception_id,
+                probability=float(probability),
+                evidence=(case.quote(*signal.span),),
+            )
+            for signal, probability in zip(found, probabilities, strict=True)
+        ]
+
+    def _grade(self, prepared: Prepared, scored: Scored) -> Grade:
+        index = prepared.index
+        provenance = self.provenance(index)
+        similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
+        return Grade(
+            id="grd_" + content_hash([index.question.id, prepared.text.original, provenance.model_dump(mode="json")]),
+            question_id=index.question.id,
+            outcome=scored.outcome,
+            score=scored.score,
+            score_interval=scored.interval,
+            similarity=round(similarity, 4),
+            coverage=scored.coverage,
+            criteria=scored.criteria,
+            misconceptions=scored.misconceptions,
+            flags=prepared.flags,
+            review_reasons=scored.review_reasons,
+            feedback=feedback.write(index.question, scored, prepared.flags),
+            provenance=provenance,
+        )
+
+    def provenance(self, index: QuestionIndex) -> Provenance:
+        """The versions of everything that decides a grade of this question."""
+        return Provenance(
+            grader=__version__,
+            bank=self.bank.version,
+            rubric=index.rubric,
+            encoder=self.encoder.name,
+            weights=self.encoder.revision,
+            calibration=self.calibration.version,
+            judge=f"{self.judge.name}@{self.judge.version}",
+        )
+
+
+def _verified(judgement: Judgement, answer: str) -> Judgement:
+    """A quote that is not in the answer just so voids the judgement: it abstains rather than credit invented words."""
+    if all(answer[span.start : span.end] == span.text for span in judgement.evidence):
+        return judgement
+    return judgement.model_copy(update={"abstained": True, "evidence": ()})

@@ -1,0 +1,266 @@
+"""Cleans an answer up and splits it into segments, without ever losing where each character came from.
+
+Candidates write prose, bullets, Markdown, code and transcripts of speech. A segment is about one sentence: a sentence, a
+bullet, a few lines of code, a clause of a long unpunctuated transcript. Offsets of segments refer to the normalised
+text; `NormalisedText.span` maps them to half-open code points of the answer as it was sent. This module knows nothing of
+questions or models.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from grader.schema import EvidenceSpan
+
+SegmentKind = Literal["prose", "bullet", "code"]
+
+# Units: words. A sentence longer than this is cut at clause borders, because a long embedding blurs its ideas.
+MAX_SEGMENT_WORDS = 40
+MIN_CLAUSE_WORDS = 5
+# Code lines are joined up to this many characters, so that a two-word line is not a segment of its own.
+MAX_CODE_CHARS = 110
+
+_WORD = re.compile(r"[^\W_]+(?:[._'][^\W_]+)*", re.UNICODE)
+_TAG = re.compile(
+    r"<!--.*?-->|</?(?:a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|h[1-6]|table|tr|td|th|font|small|sub|sup|mark|pre)"
+    r"(?:\s[^<>]{0,300})?/?>",
+    re.IGNORECASE | re.DOTALL,
+)
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*+•–—▪◦‣·]|\(?\d{1,2}[.)]|\(?[a-zA-Z][.)])[ \t]+")
+_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+")
+_CODE_LINE = re.compile(
+    r"^\s*(?:(?:from\s+[\w.]+\s+)?import\s+\w|def\s+\w+\s*\(|class\s+\w+.*:\s*$|(?:for|while|if|elif|with)\s.+:\s*(?:#.*)?$"
+    r"|else:\s*$|return\b(?!\s+to\b)|@\w+|>>>\s|[\w.\[\], ]+\s*[-+*/]?=\s*\S|[\w.]+\([^)]*\)\s*(?:#.*)?$|#\s)"
+)
+_CODE_MARK = re.compile(r"[()\[\]{}=:#]")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+(?=\S)|(?<=[.!?])[\"')\]]+\s+|;\s+|\s+[—–]\s+|\s*→\s*|\s+[•▪]\s+|\s+[|/]\s+")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|resp|fig|eq|no|dr|mr|ms|prof|al|incl|excl)|\b[A-Za-z])\.$", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r",\s+(?=(?:and|but|so|because|which|while|whereas|then|or|since|although|meaning)\b)"
+    r"|\s+(?=(?:and then|and so|so then|but then|because|whereas|um|uh|okay so|right so)\b)|:\s+|,\s+",
+    re.IGNORECASE,
+)
+_REPLACED = {
+    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-",
+    "\u00a0": " ", "\u2028": "\n", "\u2029": "\n", "\r": "\n", "\x0b": "\n", "\x0c": "\n", "\u0085": "\n",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NormalisedText:
+    """Cleaned text and, for each of its characters, the offset it had in `original`."""
+
+    original: str
+    text: str
+    origins: tuple[int, ...]
+
+    def span(self, start: int, end: int) -> EvidenceSpan:
+        """The words as they were sent that `text[start:end]` came from."""
+        first, last = self.origins[start], self.origins[end - 1] + 1
+        return EvidenceSpan(start=first, end=last, text=self.original[first:last])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """About one sentence: `text` is what is embedded, `start:end` are offsets into the normalised text."""
+
+    start: int
+    end: int
+    text: str
+    kind: SegmentKind
+
+    @property
+    def words(self) -> list[str]:
+        return words(self.text)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a text; `loss.backward` and `don't` are one word each."""
+    return [match.group().lower() for match in _WORD.finditer(text)]
+
+
+def normalise(answer: str) -> NormalisedText:
+    """Full-width letters, ligatures, odd spaces, curly quotes, invisible characters and HTML tags made plain.
+
+    The number of characters may change; every one keeps the offset it came from.
+    """
+    tagged = [False] * len(answer)
+    for match in _TAG.finditer(answer):
+        tagged[match.start() : match.end()] = [True] * (match.end() - match.start())
+    characters: list[str] = []
+    origins: list[int] = []
+    for offset, character in enumerate(answer):
+        for plain in " " if tagged[offset] else _plain(character):
+            characters.append(plain)
+            origins.append(offset)
+    return NormalisedText(answer, "".join(characters), tuple(origins))
+
+
+def _plain(character: str) -> str:
+    if character in "\n\t ":
+        return character
+    if character in _REPLACED:
+        return _REPLACED[character]
+    if character.isascii() and character.isprintable():
+        return character
+    category = unicodedata.category(character)
+    if category in {"Cf", "Cs", "Co", "Cn"}:  # zero-width and direction marks, lone surrogates, unassigned
+        return ""
+    if category == "Cc":
+        return " "
+    return unicodedata.normalize("NFKC", character)
+
+
+def split(normalised: NormalisedText) -> list[Segment]:
+    """Segments in the order of the text; together they hold every word of it."""
+    segments: list[Segment] = []
+    for start, end, kind in _blocks(normalised.text):
+        pieces = [(start, end)] if kind == "code" else _sentences(normalised.text, start, end)
+        for first, last in pieces:
+            segment = _trimmed(normalised.text, first, last, kind)
+            if segment is not None:
+                segments.append(segment)
+    return segments
+
+
+def _trimmed(text: str, start: int, end: int, kind: SegmentKind) -> Segment | None:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    raw = text[start:end]
+    if not _WORD.search(raw):
+        return None
+    plain = re.sub(r"(\*{1,3}|`{1,2})(?=\S)(.+?)(?<=\S)\1", r"\2", raw) if kind != "code" else raw
+    return Segment(start, end, re.sub(r"\s+", " ", plain), kind)
+
+
+# ---- blocks: fenced code, lines of code, bullets, paragraphs ---------------------------------------------------------
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int, SegmentKind]]:
+    position = 0
+    while (fence := _FENCE.search(text, position)) is not None:
+        yield from _prose_blocks(text, position, fence.start())
+        mark = fence.group(1)
+        closing = re.compile(rf"^[ \t]*{re.escape(mark)}[ \t]*$", re.MULTILINE).search(text, fence.end())
+        end = closing.start() if closing else len(text)
+        yield from _code_blocks(text, _lines(text, fence.end(), end))
+        position = closing.end() if closing else len(text)
+    yield from _prose_blocks(text, position, len(text))
+
+
+def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while start < end:
+        stop = text.find("\n", start, end)
+        stop = end if stop < 0 else stop
+        yield start, stop
+        start = stop + 1
+
+
+def _looks_like_code(line: str) -> bool:
+    if not _CODE_LINE.match(line) or not _CODE_MARK.search(line):
+        return False
+    # "x = y" inside a sentence is prose: code outside a fence has few plain words before its comment.
+    before_comment = line.split("#")[0]
+    return len(re.findall(r"(?<![\w.(])[a-z]{3,}(?=\s|$)", before_comment)) <= 4 or line.lstrip().startswith(">>>")
+
+
+def _prose_blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, SegmentKind]]:
+    """Joins hard-wrapped lines into paragraphs; bullets, headings, blank lines and lines of code end one."""
+    paragraph: tuple[int, int, SegmentKind] | None = None
+    code: list[tuple[int, int]] = []
+    for first, last in _lines(text, start, end):
+        line = text[first:last]
+        if _looks_like_code(line):
+            if paragraph:
+                yield paragraph
+                paragraph = None
+            code.append((first, last))
+            continue
+        yield from _code_blocks(text, code)
+        code = []
+        marker = _BULLET.match(line) or _HEADING.match(line)
+        if marker or not line.strip():
+            if paragraph:
+                yield paragraph
+            paragraph = (first + marker.end(), last, "bullet") if marker else None
+        elif paragraph:
+            paragraph = (paragraph[0], last, paragraph[2])
+        else:
+            paragraph = (first, last, "prose")
+    if paragraph:
+        yield paragraph
+    yield from _code_blocks(text, code)
+
+
+def _code_blocks(text: str, lines: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, SegmentKind]]:
+    """Neighbouring lines of code up to MAX_CODE_CHARS together; a line with a comment ends a block."""
+    block: tuple[int, int] | None = None
+    for start, end in lines:
+        line = text[start:end]
+        if not line.strip():
+            if block:
+                yield (*block, "code")
+            block = None
+            continue
+        if block and end - block[0] > MAX_CODE_CHARS:
+            yield (*block, "code")
+            block = None
+        block = (block[0], end) if block else (start, end)
+        if "#" in line and not line.lstrip().startswith("#"):
+            yield (*block, "code")
+            block = None
+    if block:
+        yield (*block, "code")
+
+
+# ---- sentences and clauses ------------------------------------------------------------------------------------------
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    first = start
+    for match in _SENTENCE_END.finditer(text, start, end):
+        if _ABBREVIATION.search(text, max(first, match.start() - 8), match.start()):
+            continue
+        if match.group().lstrip()[:1] in {";", "|", "/", "-", "→"} and not _both_sides_say_something(text, first, match, end):
+            continue
+        yield from _clauses(text, first, match.start() + (1 if match.group().startswith(";") else 0))
+        first = match.end()
+    yield from _clauses(text, first, end)
+
+
+def _both_sides_say_something(text: str, first: int, match: re.Match[str], end: int) -> bool:
+    after = text[match.end() : min(end, match.end() + 80)]
+    return len(words(text[first : match.start()])) >= 3 and len(words(after)) >= 3
+
+
+def _clauses(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cuts a sentence of more than MAX_SEGMENT_WORDS words at clause borders; without any, at word borders."""
+    count = len(words(text[start:end]))
+    if count <= MAX_SEGMENT_WORDS:
+        yield start, end
+        return
+    first = start
+    for match in _CLAUSE.finditer(text, start, end):
+        here = len(words(text[first : match.start()]))
+        rest = len(words(text[match.end() : end]))
+        if here >= MAX_SEGMENT_WORDS // 2 and rest >= MIN_CLAUSE_WORDS:
+            yield from _by_words(text, first, match.start())
+            first = match.end()
+    yield from _by_words(text, first, end)
+
+
+def _by_words(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    found = list(_WORD.finditer(text, start, end))
+    first = start
+    for number in range(MAX_SEGMENT_WORDS, len(found), MAX_SEGMENT_WORDS):
+        border = found[number].start()
+        yield first, border
+        first = border
+    yield first, end
