@@ -100,7 +100,9 @@ def read_bank(folder: Path) -> tuple[Bank | None, list[Problem]]:
         ]
         if question.id in origin:
             problems.append(
-                Problem(str(file), _line(lines, ("id",)), "id", f"{question.id!r} is also in {origin[question.id].name}")
+                Problem(
+                    str(file), _line(lines, ("id",)), "id", f"{question.id!r} is also in {origin[question.id].name}"
+                )
             )
         origin[question.id] = file
         questions.append(question)
@@ -157,7 +159,7 @@ def _read_file(file: Path, model: type[Model]) -> tuple[Model | None, Lines, lis
             return None, lines, [Problem(str(file), 0, "", f"the file is larger than {MAX_FILE_BYTES:,} bytes")]
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        data = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 - CSafeLoader is the safe one
+        data = yaml.load(text, Loader=yaml.CSafeLoader)
     except UnicodeDecodeError as error:
         return None, lines, [Problem(str(file), 0, "", f"not UTF-8 (byte {error.start}); save it as UTF-8")]
     except yaml.MarkedYAMLError as error:
@@ -167,7 +169,11 @@ def _read_file(file: Path, model: type[Model]) -> tuple[Model | None, Lines, lis
     except (OSError, yaml.YAMLError) as error:
         return None, lines, [Problem(str(file), 0, "", f"cannot be read: {error}")]
     if not isinstance(data, dict) or node is None:
-        return None, lines, [Problem(str(file), 1, "", "a mapping of fields was expected; docs/bank-format.md shows one")]
+        return (
+            None,
+            lines,
+            [Problem(str(file), 1, "", "a mapping of fields was expected; docs/bank-format.md shows one")],
+        )
     duplicates = _index_lines(node, (), lines)
     problems = [Problem(str(file), line, _dotted(place), "the field stands here twice") for place, line in duplicates]
     try:

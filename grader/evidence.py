@@ -122,7 +122,12 @@ def measure(index: QuestionIndex, answer: AnswerVectors) -> list[Signals]:
     return [
         Signals(
             criterion.id,
-            np.array([{**row, "similarity": similarity, "answer_support": scaled, "answer_contrast": level}[s] for s in SIGNALS]),
+            np.array(
+                [
+                    {**row, "similarity": similarity, "answer_support": scaled, "answer_contrast": level}[s]
+                    for s in SIGNALS
+                ]
+            ),
             spans.ranges[best],
             spans.ranges[worst],
         )
@@ -178,9 +183,7 @@ def measure_misconceptions(index: QuestionIndex, answer: AnswerVectors) -> list[
     for misconception, vectors in zip(index.question.misconceptions, index.misconceptions, strict=True):
         wrong = closest(spans.vectors, vectors)
         best = int(np.argmax(wrong + CONTRAST_WEIGHT * np.minimum(wrong - right, 0.0)))
-        found.append(
-            MisconceptionSignals(misconception.id, float(wrong[best]), float(right[best]), spans.ranges[best])
-        )
+        found.append(MisconceptionSignals(misconception.id, float(wrong[best]), float(right[best]), spans.ranges[best]))
     return found
 
 
@@ -224,7 +227,21 @@ def _tokens(text: str) -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    for suffix in ("izations", "isation", "ization", "ations", "ation", "ingly", "edly", "ing", "ies", "ed", "es", "ly", "s"):
+    for suffix in (
+        "izations",
+        "isation",
+        "ization",
+        "ations",
+        "ation",
+        "ingly",
+        "edly",
+        "ing",
+        "ies",
+        "ed",
+        "es",
+        "ly",
+        "s",
+    ):
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             return word[: -len(suffix)].replace("is", "iz") if suffix.startswith("i") else word[: -len(suffix)]
     return word

@@ -44,7 +44,9 @@ def _summary(question: Question, scored: Scored, met: int, partial: int, wrong: 
     total = len(scored.criteria)
     grouped = sum(group.any_of for group in question.groups)
     wanted = sum(1 for criterion in question.criteria if criterion.group is None) + grouped if grouped else total
-    covered = f"{met} of {wanted} key points" if met <= wanted else f"{met} key points, more than the {wanted} that count"
+    covered = (
+        f"{met} of {wanted} key points" if met <= wanted else f"{met} key points, more than the {wanted} that count"
+    )
     parts = [f"{_opening(scored.score or 0.0)} The answer covers {covered}"]
     if partial:
         parts.append(f"touches {partial} more")
@@ -86,7 +88,10 @@ def _improvements(scored: Scored, wrong: Sequence[CriterionResult], partial: Seq
         texts.append(f"Say more about this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else ""))
     # Criteria of a group that already earned all it can are not missing.
     missing = [result for result in scored.criteria if result.verdict == "not_met" and not _is_spare(result, scored)]
-    texts += [result.hint or f"Something is missing: {label(result.id).lower()}." for result in _by_points(missing)[:MOST_HINTS]]
+    texts += [
+        result.hint or f"Something is missing: {label(result.id).lower()}."
+        for result in _by_points(missing)[:MOST_HINTS]
+    ]
     return texts
 
 

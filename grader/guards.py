@@ -40,21 +40,28 @@ OFF_TOPIC_MARGIN = 0.10
 OFF_TOPIC_CLOSENESS = 0.60
 UNRELATED_CLOSENESS = 0.15
 
+_GRADER = r"(?:grader|examiner|evaluator|judge)"
 _TO_GRADER = re.compile(
-    r"""
-      \b(?:ignore|disregard|forget|override|bypass|skip)\b[^.\n]{0,40}\b(?:instructions?|rubrics?|criteria|prompts?|rules|guidelines)\b
-    | \b(?:give|award|assign|grant|grade|mark|rate|score)\b[^.\n]{0,25}\b(?:me|this\ (?:answer|response|submission)|my\ (?:answer|response)|the\ (?:candidate|student|answer))\b
-      [^.\n]{0,40}\b(?:full|maximum|max|perfect|highest|top|100|10\s*/\s*10|excellent|correct|pass)\b
-    | \b(?:full|maximum|perfect|100\ ?%?)\s+(?:marks?|points?|scores?|credit)\b[^.\n]{0,30}\b(?:please|to\ this|for\ this|to\ me|must)\b
-    | \b(?:you\ are|act\ as|pretend\ to\ be)\b[^.\n]{0,20}\b(?:an?\ |the\ )?(?:grader|examiner|evaluator|judge|ai\ (?:assistant|model)|language\ model)\b
-    | \b(?:dear|note\ to(?:\ the)?|attention|message\ (?:to|for)(?:\ the)?|hey)\ (?:ai\ )?(?:grader|examiner|evaluator|judge|llm|ai|assistant|model)\b
+    rf"""
+      \b(?:ignore|disregard|forget|override|bypass|skip)\b[^.\n]{{0,40}}
+      \b(?:instructions?|rubrics?|criteria|prompts?|rules|guidelines)\b
+    | \b(?:give|award|assign|grant|grade|mark|rate|score)\b[^.\n]{{0,25}}
+      \b(?:me|this\ (?:answer|response|submission)|my\ (?:answer|response)|the\ (?:candidate|student|answer))\b[^.\n]{{0,40}}
+      \b(?:full|maximum|max|perfect|highest|top|100|10\s*/\s*10|excellent|correct|pass)\b
+    | \b(?:full|maximum|perfect|100\ ?%?)\s+(?:marks?|points?|scores?|credit)\b[^.\n]{{0,30}}
+      \b(?:please|to\ this|for\ this|to\ me|must)\b
+    | \b(?:you\ are|act\ as|pretend\ to\ be)\b[^.\n]{{0,20}}
+      \b(?:an?\ |the\ )?(?:{_GRADER}|ai\ (?:assistant|model)|language\ model)\b
+    | \b(?:dear|note\ to(?:\ the)?|attention|message\ (?:to|for)(?:\ the)?|hey)\ (?:ai\ )?
+      (?:{_GRADER}|llm|ai|assistant|model)\b
     | ^\s*(?:system|assistant|developer)\s*(?:prompt|message)?\s*:
-    | <\|?/?(?:system|assistant|im_start|im_end|inst|instructions?)\b[^>]*>|\[/?INST\]|\#{2,}\s*(?:system|instructions?|new\ task)\b
+    | <\|?/?(?:system|assistant|im_start|im_end|inst|instructions?)\b[^>]*> | \[/?INST\]
+    | \#{{2,}}\s*(?:system|instructions?|new\ task)\b
     | "(?:score|verdict|grade)"\s*:\s*(?:"?(?:met|100|full|correct|pass)|\d)
     | \ball\ (?:the\ )?criteria\ (?:are|have\ been|were|should\ be\ (?:considered|marked))\ (?:met|satisfied|fulfilled)\b
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
-)  # fmt: skip
+)
 _ITEM_BORDER = re.compile(r"[,;|/•\n]|->|=>|→|\s-\s|\.\s")
 
 
@@ -88,15 +95,23 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
     if not left:
         return _refuse("injection_suspected", "The answer only speaks to the grader; there is nothing to grade.", flags)
     if echoed:
-        flags.append(Flag(code="question_echo", message="Part of the answer repeats the question; that part earns nothing."))
+        flags.append(
+            Flag(code="question_echo", message="Part of the answer repeats the question; that part earns nothing.")
+        )
     if (nonsense := _gibberish(left)) is not None:
         return _refuse("gibberish", nonsense, flags)
     if (language := _foreign_language(kept)) is not None:
-        return _refuse("not_english", f"The answer seems to be written in another language ({language}); the bank is English.", flags)
+        return _refuse(
+            "not_english",
+            f"The answer seems to be written in another language ({language}); the bank is English.",
+            flags,
+        )
     kept, repeated = _without_repeats(kept)
     flags += repeated
     if len(left) < SHORT_ANSWER_WORDS:
-        flags.append(Flag(code="too_short", message=f"The answer has only {len(left)} words; an open question asks for more."))
+        flags.append(
+            Flag(code="too_short", message=f"The answer has only {len(left)} words; an open question asks for more.")
+        )
     if _is_keyword_list(kept):
         flags.append(Flag(code="keyword_list", message="The answer lists terms without saying anything about them."))
     flags += _copied(question, left)
@@ -150,7 +165,9 @@ def _without_echo(question: Question, segments: Sequence[Segment]) -> tuple[list
     for segment in segments:
         said = set(segment.words)
         content = said - FUNCTION_WORDS
-        echo = bool(content) and len(said & asked) >= ECHO_SHARE * len(said) and len(content & topic) >= 0.6 * len(topic)
+        echo = (
+            bool(content) and len(said & asked) >= ECHO_SHARE * len(said) and len(content & topic) >= 0.6 * len(topic)
+        )
         if not echo:
             kept.append(segment)
     return kept, len(kept) < len(segments)
@@ -239,5 +256,9 @@ def _copied(question: Question, spoken: Sequence[str]) -> list[Flag]:
         source = words(reference)
         known = {tuple(source[i : i + COPY_RUN]) for i in range(len(source) - COPY_RUN + 1)}
         if sum(run in known for run in runs) >= COPY_SHARE * len(runs):
-            return [Flag(code="copied_reference", message="Most of the answer stands word for word in the reference answer.")]
+            return [
+                Flag(
+                    code="copied_reference", message="Most of the answer stands word for word in the reference answer."
+                )
+            ]
     return []

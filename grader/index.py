@@ -140,7 +140,9 @@ def _read(file: Path, rows: int) -> Vectors | None:
             vectors: Vectors = stored["vectors"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    good = vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 and bool(np.isfinite(vectors).all())
+    good = (
+        vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 and bool(np.isfinite(vectors).all())
+    )
     return vectors if good else None
 
 

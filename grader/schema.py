@@ -107,7 +107,9 @@ class Sample(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.score[0] > self.score[1]:
-            raise ValueError(f"score goes from {self.score[0]:g} down to {self.score[1]:g}; write the lower number first")
+            raise ValueError(
+                f"score goes from {self.score[0]:g} down to {self.score[1]:g}; write the lower number first"
+            )
         return self
 
 

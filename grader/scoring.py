@@ -128,7 +128,9 @@ def _share(judgement: Judgement, points: PointScale) -> float:
 def _verdict(judgement: Judgement, share: float, off_topic: bool) -> Verdict:
     if judgement.abstained:
         return "abstained"
-    others = max(judgement.p_met + judgement.p_partial, 1 - judgement.p_met - judgement.p_partial - judgement.p_contradicted)
+    others = max(
+        judgement.p_met + judgement.p_partial, 1 - judgement.p_met - judgement.p_partial - judgement.p_contradicted
+    )
     if judgement.p_contradicted > others and not off_topic:
         return "contradicted"
     if share >= MET_FROM:

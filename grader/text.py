@@ -38,8 +38,12 @@ _CODE_LINE = re.compile(
     r"|else:\s*$|return\b(?!\s+to\b)|@\w+|>>>\s|[\w.\[\], ]+\s*[-+*/]?=\s*\S|[\w.]+\([^)]*\)\s*(?:#.*)?$|#\s)"
 )
 _CODE_MARK = re.compile(r"[()\[\]{}=:#]")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+(?=\S)|(?<=[.!?])[\"')\]]+\s+|;\s+|\s+[—–]\s+|\s*→\s*|\s+[•▪]\s+|\s+[|/]\s+")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|resp|fig|eq|no|dr|mr|ms|prof|al|incl|excl)|\b[A-Za-z])\.$", re.IGNORECASE)
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?…])[\"')\]]*\s+(?=\S)|(?<=[.!?])[\"')\]]+\s+|;\s+|\s+[—–]\s+|\s*→\s*|\s+[•▪]\s+|\s+[|/]\s+"
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|resp|fig|eq|no|dr|mr|ms|prof|al|incl|excl)|\b[A-Za-z])\.$", re.IGNORECASE
+)
 _CLAUSE = re.compile(
     r",\s+(?=(?:and|but|so|because|which|while|whereas|then|or|since|although|meaning)\b)"
     r"|\s+(?=(?:and then|and so|so then|but then|because|whereas|um|uh|okay so|right so)\b)|:\s+|,\s+",
@@ -95,6 +99,8 @@ def normalise(answer: str) -> NormalisedText:
     characters: list[str] = []
     origins: list[int] = []
     for offset, character in enumerate(answer):
+        if character == "\r" and answer[offset + 1 : offset + 2] == "\n":
+            continue  # a Windows line end is one line end
         for plain in " " if tagged[offset] else _plain(character):
             characters.append(plain)
             origins.append(offset)
@@ -228,7 +234,9 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for match in _SENTENCE_END.finditer(text, start, end):
         if _ABBREVIATION.search(text, max(first, match.start() - 8), match.start()):
             continue
-        if match.group().lstrip()[:1] in {";", "|", "/", "-", "→"} and not _both_sides_say_something(text, first, match, end):
+        if match.group().lstrip()[:1] in {";", "|", "/", "-", "→"} and not _both_sides_say_something(
+            text, first, match, end
+        ):
             continue
         yield from _clauses(text, first, match.start() + (1 if match.group().startswith(";") else 0))
         first = match.end()

@@ -205,11 +205,14 @@ def report(rows: list[Graded], opinions: Opinions, points: PointScale, interval:
     target = np.array([row.score for row in rows])
     error = np.abs(result[:, 0] - target)
     inside = (result[:, 1] <= target) & (target <= result[:, 2])
-    print(f"{len(rows)} answers to {len({row.question.id for row in rows})} questions, each question left out of its fit")
+    print(
+        f"{len(rows)} answers to {len({row.question.id for row in rows})} questions, each question left out of its fit"
+    )
     print(f"  grader        Spearman {spearman(result[:, 0], rows)}, mean absolute error {error.mean():.1f} of 100")
     print(f"  length only   Spearman {spearman(np.array([float(len(row.answer.split())) for row in rows]), rows)}")
     print(f"  plain cosine  Spearman {spearman(np.array([row.similarity for row in rows]), rows)}")
-    print(f"  {inside.mean():.0%} inside the interval, which is {np.mean(result[:, 2] - result[:, 1]):.0f} points wide on average")
+    width = np.mean(result[:, 2] - result[:, 1])
+    print(f"  {inside.mean():.0%} inside the interval, which is {width:.0f} points wide on average")
     kinds = np.array([row.kind for row in rows])
     for kind in sorted(set(kinds)):
         here = kinds == kind
@@ -221,11 +224,16 @@ def report(rows: list[Graded], opinions: Opinions, points: PointScale, interval:
     given = [_likeliest(judgement) for said, _ in opinions for judgement in said]
     for number, name in enumerate(CLASSES):
         true = sum(g == number == y for g, y in zip(given, labels, strict=True))
-        print(f"  {name:12} recall {true / max(1, labels.count(number)):.2f}  precision {true / max(1, given.count(number)):.2f}")
-    held = [(p.probability >= MISCONCEPTION_FROM, p.misconception_id in row.misconceptions)
-            for row, (_, found) in zip(rows, opinions, strict=True) if row.misconceptions is not None for p in found]  # fmt: skip
-    hits = sum(a and b for a, b in held)
-    print(f"  misconceptions: {hits} of {sum(b for _, b in held)} found, {sum(a and not b for a, b in held)} wrongly charged")
+        recall, precision = true / max(1, labels.count(number)), true / max(1, given.count(number))
+        print(f"  {name:12} recall {recall:.2f}  precision {precision:.2f}")
+    charged = [
+        (finding.probability >= MISCONCEPTION_FROM, finding.misconception_id in row.misconceptions)
+        for row, (_, found) in zip(rows, opinions, strict=True)
+        if row.misconceptions is not None
+        for finding in found
+    ]
+    hits, wrongly = sum(a and b for a, b in charged), sum(a and not b for a, b in charged)
+    print(f"  misconceptions: {hits} of {sum(b for _, b in charged)} found, {wrongly} wrongly charged")
 
 
 def _likeliest(judgement: Judgement) -> int:
@@ -247,8 +255,12 @@ def main() -> None:
     points = choose_points(rows, opinions)
     interval = choose_interval(rows, opinions, points)
     report(rows, opinions, points, interval)
-    calibration = fit(rows, points, interval, f"{len(rows)} graded answers to {len(bank.questions)} questions of {bank.version}")
-    print(f"point scale {points.low:g} to {points.high:g}, interval {interval.quantile:g} sigma; version {calibration.version}")
+    calibration = fit(
+        rows, points, interval, f"{len(rows)} graded answers to {len(bank.questions)} questions of {bank.version}"
+    )
+    print(
+        f"point scale {points.low:g} to {points.high:g}, interval {interval.quantile:g} sigma; version {calibration.version}"
+    )
     if not arguments.dry_run:
         arguments.output.write_text(calibration.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

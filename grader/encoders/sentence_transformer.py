@@ -61,7 +61,7 @@ class SentenceTransformerEncoder:
             for i, vector in zip(batch, np.asarray(vectors, dtype=np.float32), strict=True):
                 sums[owners[i]] += weights[i] * vector
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        return np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
+        return (sums / np.maximum(norms, np.float32(1e-9))).astype(np.float32)
 
     def _windows(self, texts: list[str]) -> tuple[list[str], list[int], list[int]]:
         """Pieces that each fit the model, the text each belongs to, and its length in tokens."""
@@ -146,7 +146,9 @@ def _device(wanted: str) -> str:
 def _load(name: str, device: str, *, local: bool) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
 
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a load of 0.1 s needs no bar on a server's stderr

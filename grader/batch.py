@@ -1,0 +1,307 @@
+"""Many answers from a file into a file: JSONL, CSV or Parquet, row by row, resumable.
+
+A row that cannot be graded is written with its reason and never stops the run. Rows whose id is already in the output
+are skipped, so a run that was stopped goes on where it was. This module knows nothing of the terminal.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from grader.errors import GraderError, InvalidAnswer
+from grader.pipeline import Grader
+from grader.schema import Frozen, Grade, InlineQuestion
+
+Format = Literal["jsonl", "csv", "parquet"]
+PARQUET_ROWS = 1000  # rows read at a time
+# Columns of a CSV or Parquet file; nested parts are JSON in their cell.
+SCALARS = ("id", "question_id", "outcome", "score", "max_score", "similarity", "coverage")
+NESTED = ("score_interval", "criteria", "misconceptions", "flags", "review_reasons", "feedback", "provenance", "error")
+
+
+class BatchRow(Frozen):
+    """One row of the input: an answer and the question it answers, by id or inline."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    question_id: str | None = None
+    question: InlineQuestion | None = None
+    answer: str = Field()
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if (self.question_id is None) == (self.question is None):
+            raise ValueError("give either question_id or question, not both and not neither")
+        return self
+
+
+@dataclass
+class Totals:
+    """What a run did: rows graded, rows that could not be, rows that were there already."""
+
+    graded: int = 0
+    failed: int = 0
+    resumed: int = 0
+
+
+def file_format(path: Path) -> Format:
+    """The format by the file's ending; raises InvalidAnswer for others."""
+    endings: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+    if path.suffix.lower() not in endings:
+        raise InvalidAnswer(f"{path}: the ending must be .jsonl, .csv or .parquet, not {path.suffix or 'nothing'!r}.")
+    return endings[path.suffix.lower()]
+
+
+def grade_file(
+    grader: Grader,
+    source: Path,
+    target: Path,
+    totals: Totals,
+    progress: Callable[[int, int | None], None] = lambda _done, _total: None,
+) -> None:
+    """Grades every row of `source` that is not in `target` yet; `progress(done, total)` is told after each."""
+    if not source.is_file():
+        raise InvalidAnswer(f"{source}: there is no such file.")
+    total = _count(source)
+    sink = _sink(target)
+    seen: set[str] = set()
+    with sink:
+        for number, (name, raw) in enumerate(_rows(source), start=1):
+            if name in sink.done and name not in seen:
+                totals.resumed += 1
+            else:
+                row = _repeated(name) if name in seen else graded_row(grader, name, raw)
+                sink.write(row)
+                totals.failed += "error" in row
+                totals.graded += "error" not in row
+            seen.add(name)
+            progress(number, total)
+
+
+def graded_row(grader: Grader, name: str, raw: dict[str, Any] | GraderError) -> dict[str, Any]:
+    """`{"id", ...Grade}`, or `{"id", "error": {"code", "message"}}` when the row cannot be graded."""
+    if isinstance(raw, GraderError):
+        return _failed(name, raw)
+    try:
+        row = BatchRow.model_validate({**raw, "id": name})
+        question = row.question_id if row.question is None else row.question
+        grade: Grade = grader.grade(question or "", row.answer)
+    except ValidationError as error:
+        parts = [f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors(include_url=False)]
+        return {"id": name, "error": {"code": "invalid_row", "message": "; ".join(parts)}}
+    except GraderError as error:
+        return _failed(name, error)
+    return {**grade.model_dump(mode="json"), "id": name}
+
+
+def _failed(name: str, error: GraderError) -> dict[str, Any]:
+    return {"id": name, "error": {"code": type(error).__name__, "message": str(error)}}
+
+
+def _repeated(name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "error": {"code": "repeated_id", "message": f"the id {name!r} stands in the input more than once"},
+    }
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _count(source: Path) -> int | None:
+    """Rows of a JSONL file, for the progress bar; unknown for others."""
+    if file_format(source) != "jsonl":
+        return None
+    with source.open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
+def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any] | GraderError]]:
+    """Id and content of every row; a row without an id is named by its number."""
+    readers = {"jsonl": _jsonl_rows, "csv": _csv_rows, "parquet": _parquet_rows}
+    for number, raw in readers[file_format(source)](source):
+        name = str(raw.get("id") or f"row-{number}") if isinstance(raw, dict) else f"row-{number}"
+        yield name, raw
+
+
+def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
+    with source.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line.decode("utf-8-sig"))
+            except (UnicodeDecodeError, ValueError, RecursionError) as error:
+                yield number, InvalidAnswer(f"line {number} is not JSON in UTF-8: {error}")
+                continue
+            yield number, value if isinstance(value, dict) else InvalidAnswer(f"line {number} is not a JSON object")
+
+
+def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            for number, cells in enumerate(csv.DictReader(file), start=1):
+                if None in cells:
+                    yield number, InvalidAnswer(f"row {number} has more cells than the header; quote cells with commas")
+                    continue
+                yield number, _from_cells({key: value for key, value in cells.items() if value not in (None, "")})
+    except UnicodeDecodeError as error:
+        raise InvalidAnswer(f"{source} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+    except csv.Error as error:
+        raise InvalidAnswer(f"{source} is not readable as CSV: {error}") from error
+
+
+def _parquet_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
+    parquet = _parquet()
+    number = 0
+    for batch in parquet.ParquetFile(source).iter_batches(batch_size=PARQUET_ROWS):
+        for cells in batch.to_pylist():
+            number += 1
+            yield number, _from_cells({key: value for key, value in cells.items() if value is not None})
+
+
+def _from_cells(cells: dict[str, Any]) -> dict[str, Any] | GraderError:
+    """A table row: an inline question is JSON in its cell; an empty answer is an answer."""
+    cells.setdefault("answer", "")
+    if isinstance(cells.get("question"), str):
+        try:
+            cells["question"] = json.loads(cells["question"])
+        except ValueError as error:
+            return InvalidAnswer(f"the question column must hold JSON: {error}")
+    return cells
+
+
+def _parquet() -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InvalidAnswer("Parquet files need pyarrow: pip install 'answer-grader[parquet]'.") from error
+    return parquet
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+class Sink(Protocol):
+    """Where rows go; `done` holds the ids that were there before."""
+
+    @property
+    def done(self) -> set[str]: ...
+    def write(self, row: dict[str, Any]) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *failure: object) -> None: ...
+
+
+def _sink(target: Path) -> Sink:
+    if not target.parent.is_dir():
+        raise InvalidAnswer(f"{target.parent}: there is no such folder; make it first.")
+    sinks: dict[Format, Callable[[Path], Sink]] = {"jsonl": JsonlSink, "csv": CsvSink, "parquet": ParquetSink}
+    return sinks[file_format(target)](target)
+
+
+class JsonlSink:
+    """A line a row, flushed at once; half a line left by a crash is cut off."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.done: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self.target.touch()
+        whole = 0
+        with self.target.open("rb") as file:
+            for line in file:
+                try:
+                    self.done.add(str(json.loads(line)["id"]))
+                except (ValueError, KeyError, TypeError):
+                    if not line.endswith(b"\n"):
+                        break
+                    raise InvalidAnswer(f"{self.target} exists and is not a file of grades; choose another.") from None
+                whole += len(line)
+        self._file = self.target.open("r+b")
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._file.flush()
+
+    def __exit__(self, *failure: object) -> None:
+        self._file.close()
+
+
+class CsvSink:
+    """A header and a line a row; nested parts are JSON in their cell."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.done: set[str] = set()
+
+    def __enter__(self) -> Self:
+        new = not self.target.exists() or self.target.stat().st_size == 0
+        if not new:
+            with self.target.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                if tuple(reader.fieldnames or ()) != (*SCALARS, *NESTED):
+                    raise InvalidAnswer(f"{self.target} exists and is not a file of grades; choose another.")
+                self.done = {row["id"] for row in reader}
+        self._file = self.target.open("a", encoding="utf-8", newline="", errors="replace")
+        self._writer = csv.DictWriter(self._file, (*SCALARS, *NESTED))
+        if new:
+            self._writer.writeheader()
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._writer.writerow(_to_cells(row))
+        self._file.flush()
+
+    def __exit__(self, *failure: object) -> None:
+        self._file.close()
+
+
+class ParquetSink:
+    """Rows go to a JSONL file beside the target first; the Parquet file is made from it when all are there."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._rows = JsonlSink(target.with_name(target.name + ".partial.jsonl"))
+
+    @property
+    def done(self) -> set[str]:
+        return self._rows.done
+
+    def __enter__(self) -> Self:
+        _parquet()
+        if self.target.exists():
+            raise InvalidAnswer(f"{self.target} exists and is complete; remove it to grade anew.")
+        self._rows.__enter__()
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._rows.write(row)
+
+    def __exit__(self, *failure: object) -> None:
+        self._rows.__exit__()
+        if failure[0] is not None:
+            return
+        import pyarrow
+
+        with self._rows.target.open(encoding="utf-8") as file:
+            cells = [_to_cells(json.loads(line)) for line in file]
+        kinds = [(n, pyarrow.float64() if n in {"score", "max_score", "similarity", "coverage"} else pyarrow.string())
+                 for n in (*SCALARS, *NESTED)]  # fmt: skip
+        table = pyarrow.Table.from_pylist(cells, schema=pyarrow.schema(kinds))
+        _parquet().write_table(table, self.target)
+        self._rows.target.unlink()
+
+
+def _to_cells(row: dict[str, Any]) -> dict[str, Any]:
+    nested = {name: json.dumps(row[name], ensure_ascii=False) for name in NESTED if row.get(name) is not None}
+    return {**dict.fromkeys((*SCALARS, *NESTED)), **{name: row.get(name) for name in SCALARS}, **nested}

@@ -1,0 +1,152 @@
+"""The commands and their options. What they do is in the library; what they print is in `output`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="grader",
+    help="Grades free-text answers to open questions: offline, the same every time, with the words behind every point.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+questions_app = typer.Typer(help="The questions of a bank.", invoke_without_command=True)
+bank_app = typer.Typer(help="Tools for authors of question banks.", no_args_is_help=True)
+app.add_typer(questions_app, name="questions")
+app.add_typer(bank_app, name="bank")
+
+BankOption = Annotated[
+    Path | None,
+    typer.Option("--bank", help="Folder of a question bank.  [default: the one that ships]", show_default=False),
+]
+EncoderOption = Annotated[
+    str, typer.Option("--encoder", help="`embedded`, or a sentence-transformers model by name or local path.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON even in a terminal (piped output is JSON anyway).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from grader import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def grade(
+    question_id: Annotated[str | None, typer.Argument(help="Id of a question (`grader questions list`).")] = None,
+    file: Annotated[str | None, typer.Argument(help="File with the answer; `-` or nothing: standard input.")] = None,
+    json: JsonOption = False,
+    candidate: Annotated[
+        bool, typer.Option("--candidate", help="The candidate's view: no criterion statements.")
+    ] = False,
+    input: Annotated[Path | None, typer.Option("--input", help="Many answers: .jsonl, .csv or .parquet.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where their grades go; an existing file is resumed.")
+    ] = None,
+    bank: BankOption = None,
+    encoder: EncoderOption = "embedded",
+    device: DeviceOption = "auto",
+) -> None:
+    """Grade one answer (QUESTION_ID [FILE]) or many (--input, --output)."""
+    from grader.cli import grading
+
+    if input is not None or output is not None:
+        if input is None or output is None or question_id is not None:
+            raise typer.BadParameter(
+                "give --input and --output together, and no QUESTION_ID; each row names its question"
+            )
+        raise typer.Exit(grading.grade_many(input, output, bank, encoder, device))
+    if question_id is None:
+        raise typer.BadParameter("which question? Give its id (`grader questions list`), or --input and --output")
+    raise typer.Exit(grading.grade_one(question_id, file, bank, encoder, device, as_json=json, candidate=candidate))
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False)
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the model.")] = 1,
+) -> None:
+    """Start the service and the web form. Other settings come from GRADER_* variables (docs/settings.md)."""
+    from api.server import run
+
+    run(host=host, port=port, workers=workers)
+
+
+@questions_app.callback()
+def _questions(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        questions_list()
+
+
+@questions_app.command("list")
+def questions_list(bank: BankOption = None, json: JsonOption = False) -> None:
+    """All questions with their ids."""
+    from grader.bank import load_bank
+    from grader.cli import output
+
+    output.show_questions(load_bank(bank), as_json=output.wants_json(json))
+
+
+@questions_app.command("show")
+def questions_show(question_id: str, bank: BankOption = None, json: JsonOption = False) -> None:
+    """One question with its rubric and reference answers."""
+    from grader.bank import load_bank
+    from grader.cli import output
+
+    output.show_question(load_bank(bank).question(question_id), as_json=output.wants_json(json))
+
+
+@bank_app.command("check")
+def bank_check(path: Annotated[Path, typer.Argument(help="Folder of the bank.")]) -> None:
+    """Read a bank and list everything that is wrong with it, by file, line and field."""
+    from grader.cli import authoring
+
+    raise typer.Exit(authoring.check(path))
+
+
+@bank_app.command("test")
+def bank_test(
+    path: Annotated[Path, typer.Argument(help="Folder of the bank.")],
+    json: JsonOption = False,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Accept how the samples do now as what must not get worse.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every sample that misses.")] = False,
+    encoder: EncoderOption = "embedded",
+    device: DeviceOption = "auto",
+) -> None:
+    """Grade the bank's own samples and compare with what they expect; fails when one that held no longer does."""
+    from grader.cli import authoring
+
+    raise typer.Exit(
+        authoring.test(path, encoder, device, as_json=json, update_baseline=update_baseline, verbose=verbose)
+    )
+
+
+@bank_app.command("schema")
+def bank_schema() -> None:
+    """Print the JSON schema of a question file, for editors."""
+    import json
+
+    from grader.bank import bank_json_schema
+
+    typer.echo(json.dumps(bank_json_schema(), indent=2, ensure_ascii=False))

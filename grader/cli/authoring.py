@@ -1,0 +1,115 @@
+"""`grader bank check` and `grader bank test`: what an author of a bank runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from grader.bank import read_bank
+from grader.banktest import BankTest, Tally, run, write_baseline
+from grader.cli import output
+from grader.cli.grading import load
+
+
+def check(path: Path) -> int:
+    """Prints every problem of a bank; exit status 1 when there is any."""
+    bank, problems = read_bank(path)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems or bank is None:
+        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found.", file=sys.stderr)
+        return 1
+    samples = sum(len(question.samples) for question in bank.questions)
+    criteria = sum(len(question.criteria) for question in bank.questions)
+    print(f"{bank.info.title}: {len(bank.questions)} questions, {criteria} criteria, {samples} samples; no problems.")
+    return 0
+
+
+def test(path: Path, encoder: str, device: str, *, as_json: bool, update_baseline: bool, verbose: bool) -> int:
+    """Grades the bank's samples; exit status 1 on a regression (without a baseline: when any sample misses)."""
+    grader = load(path, encoder, device)
+    with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("grading samples", total=None)
+        outcome = run(grader, lambda done, total: progress.update(task, completed=done, total=total))
+    if update_baseline:
+        write_baseline(path, outcome)
+        outcome = BankTest(outcome.results, has_baseline=True)
+    if as_json:
+        output.print_json(_as_json(outcome))
+    else:
+        _print(outcome, verbose)
+    return 0 if outcome.passed else 1
+
+
+def _print(outcome: BankTest, verbose: bool) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    table = Table(box=None)
+    for column in ("kind of sample", "samples", "score in range", "verdicts right", "mean error"):
+        table.add_column(column, justify="left" if column == "kind of sample" else "right")
+    for kind, tally in [*outcome.by_kind().items(), ("all", Tally.of(outcome.results))]:
+        table.add_row(
+            kind,
+            str(tally.samples),
+            f"{tally.range_share:.0%}",
+            f"{tally.verdict_share:.0%}",
+            f"{tally.mean_error:.1f}",
+        )
+    console.print(table)
+    if verbose:
+        for result in outcome.results:
+            if not result.in_range():
+                low, high = result.sample.score
+                score = "not gradable" if result.score is None else f"{result.score:g}"
+                console.print(
+                    f"  {result.key} ({result.sample.kind}): {score}, expected {low:g} to {high:g}", highlight=False
+                )
+    for regression in outcome.regressions:
+        console.print(f"regression: {regression}", style="red", highlight=False)
+    console.print(_verdict(outcome), style="green" if outcome.passed else "red", highlight=False)
+
+
+def _verdict(outcome: BankTest) -> str:
+    missing = sum(not result.in_range() for result in outcome.results)
+    if outcome.passed:
+        known = f" ({missing} samples miss their range and are known to)" if missing else ""
+        return f"passed: nothing that held before is lost{known}"
+    if outcome.has_baseline:
+        return f"failed: {len(outcome.regressions)} regressions"
+    return (
+        f"failed: {missing} samples miss their range. Mend the rubric or the samples, or accept this state as what must "
+        "not get worse with --update-baseline."
+    )
+
+
+def _as_json(outcome: BankTest) -> dict[str, object]:
+    def shares(tally: Tally) -> dict[str, float]:
+        return {
+            "samples": tally.samples,
+            "score_in_range": round(tally.range_share, 4),
+            "verdicts_right": round(tally.verdict_share, 4),
+            "mean_error": round(tally.mean_error, 2),
+        }
+
+    return {
+        "passed": outcome.passed,
+        "all": shares(Tally.of(outcome.results)),
+        "by_kind": {kind: shares(tally) for kind, tally in outcome.by_kind().items()},
+        "by_question": {name: shares(tally) for name, tally in outcome.by_question().items()},
+        "regressions": list(outcome.regressions),
+        "samples": [
+            {
+                "sample": result.key,
+                "kind": result.sample.kind,
+                "score": result.score,
+                "expected": list(result.sample.score),
+                "in_range": result.in_range(),
+                "verdicts_right": result.verdicts_right,
+                "verdicts": result.verdicts,
+            }
+            for result in outcome.results
+        ],
+    }

@@ -1,0 +1,78 @@
+"""`grader grade`: one answer, or a file of many with progress and resume."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from grader.cli import output
+from grader.errors import InvalidAnswer
+from grader.pipeline import Grader
+
+
+def load(bank: Path | None, encoder: str, device: str) -> Grader:
+    """A grader, with a word on standard error while the model loads when someone is watching."""
+    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        return Grader.load(bank, encoder=encoder, device=device)
+    with console.status("loading the model ..."):
+        return Grader.load(bank, encoder=encoder, device=device)
+
+
+def grade_one(
+    question_id: str, file: str | None, bank: Path | None, encoder: str, device: str, *, as_json: bool, candidate: bool
+) -> int:
+    """Prints the grade of one answer; exit status 0 also when it is not gradable (that is a grade)."""
+    answer = read_answer(file)
+    grader = load(bank, encoder, device)
+    grade = grader.grade(question_id, answer)
+    grade = grade.for_candidate() if candidate else grade
+    if output.wants_json(as_json):
+        output.print_json(grade.model_dump(mode="json"))
+    else:
+        output.show_grade(grade, answer)
+    return 0
+
+
+def read_answer(file: str | None) -> str:
+    """The text of a file or of standard input; raises InvalidAnswer when it is not UTF-8 or not there."""
+    try:
+        if file is None or file == "-":
+            if sys.stdin.isatty():
+                print("Type the answer; end with Ctrl-D on a line of its own.", file=sys.stderr)
+            raw = sys.stdin.buffer.read()
+        else:
+            raw = Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidAnswer(f"The answer cannot be read: {error}") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidAnswer(f"The answer is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+
+
+def grade_many(source: Path, target: Path, bank: Path | None, encoder: str, device: str) -> int:
+    """Grades every row of `source` into `target`; exit status 1 when some rows could not be graded, 130 when stopped."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from grader.batch import Totals, grade_file
+
+    grader = load(bank, encoder, device)
+    totals = Totals()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("grading", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        try:
+            grade_file(grader, source, target, totals, show)
+        except KeyboardInterrupt:
+            print(f"Stopped after {totals.graded} rows; run the same command again to go on.", file=sys.stderr)
+            return 130
+    skipped = f", {totals.resumed} were there already" if totals.resumed else ""
+    print(f"{totals.graded} rows graded, {totals.failed} could not be{skipped}: {target}", file=sys.stderr)
+    return 1 if totals.failed else 0
