@@ -114,6 +114,7 @@ class Grader:
         encoder: str = EMBEDDED,
         device: str = "auto",
         cache_folder: Path | None = None,
+        max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> Grader:
         """A grader for the bank in a folder (default: the one that ships); raises BankError or EncoderError.
 
@@ -124,6 +125,7 @@ class Grader:
             load_encoder(encoder, device),
             load_calibration(),
             cache_folder=cache_folder or default_cache_folder(),
+            max_answer_chars=max_answer_chars,
         )
 
     def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -198,7 +200,7 @@ class Grader:
 
     def _grade(self, prepared: Prepared, scored: Scored) -> Grade:
         index = prepared.index
-        provenance = self.provenance(index)
+        provenance = self.versions(index.rubric)
         similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
         return Grade(
             id="grd_" + content_hash([index.question.id, prepared.text.original, provenance.model_dump(mode="json")]),
@@ -216,12 +218,12 @@ class Grader:
             provenance=provenance,
         )
 
-    def provenance(self, index: QuestionIndex) -> Provenance:
-        """The versions of everything that decides a grade of this question."""
+    def versions(self, rubric: str = "") -> Provenance:
+        """The versions of everything that decides a grade; `rubric` is the hash of the question's own."""
         return Provenance(
             grader=__version__,
             bank=self.bank.version,
-            rubric=index.rubric,
+            rubric=rubric,
             encoder=self.encoder.name,
             weights=self.encoder.revision,
             calibration=self.calibration.version,

@@ -61,7 +61,8 @@ class SentenceTransformerEncoder:
             for i, vector in zip(batch, np.asarray(vectors, dtype=np.float32), strict=True):
                 sums[owners[i]] += weights[i] * vector
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        return (sums / np.maximum(norms, np.float32(1e-9))).astype(np.float32)
+        unit: Vectors = sums / np.maximum(norms, np.float32(1e-9))
+        return unit
 
     def _windows(self, texts: list[str]) -> tuple[list[str], list[int], list[int]]:
         """Pieces that each fit the model, the text each belongs to, and its length in tokens."""

@@ -1,0 +1,58 @@
+"""Starts the service: `grader serve`."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from api.config import Settings
+
+
+def run(host: str | None = None, port: int | None = None, workers: int = 1) -> None:
+    """Serves until stopped; command-line values win over GRADER_* variables."""
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = Settings.model_validate({**Settings().model_dump(), **given})
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    if not settings.is_loopback:
+        print(
+            f"Warning: {settings.host} can be reached from other machines and this service asks nobody for a key; "
+            "put it behind a proxy that does, or serve on 127.0.0.1.",
+            file=sys.stderr,
+        )
+    if workers > 1:
+        # Each worker process builds its own app from the environment, so the values must be the environment's.
+        if given:
+            raise SystemExit("With --workers give host and port as GRADER_HOST and GRADER_PORT.")
+        _announce(settings)
+        uvicorn.run(
+            "api.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=workers,
+            log_level="warning",
+        )
+        return
+    _announce(settings)
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+
+
+def _announce(settings: Settings) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if settings.port:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, settings.port))
+            except OSError as error:
+                raise SystemExit(
+                    f"Error: cannot listen on {host}:{settings.port} ({error.strerror}); choose another with --port."
+                ) from None
+    print(
+        f"Web form: http://{host}:{settings.port}/   API: http://{host}:{settings.port}/docs   (Ctrl-C stops)",
+        flush=True,
+    )
