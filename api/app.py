@@ -56,6 +56,6 @@ def create_app(settings: Settings | None = None, load: Callable[[], Grader] | No
     app.include_router(questions.router)
     app.include_router(grades.router)
     pages.install(app)
-    app.add_middleware(RequestLimits, max_body_bytes=chosen.max_body_bytes)
+    app.add_middleware(RequestLimits, max_body_bytes=chosen.max_body_bytes, page=pages.error_page)
     app.add_middleware(SecurityHeaders)
     return app

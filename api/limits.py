@@ -5,17 +5,19 @@ Pure ASGI, so that an endless body is refused at the limit instead of being coll
 
 from __future__ import annotations
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import problem
+from api.errors import SECURITY_HEADERS, Page, problem
 
 
 class RequestLimits:
     """Refuses bodies over `max_body_bytes` (413), API bodies that are not JSON (415) or not UTF-8 (400)."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, page: Page) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in {"POST", "PUT", "PATCH"}:
@@ -30,7 +32,8 @@ class RequestLimits:
         body = await self._read(receive, headers)
         if body is None:
             detail = f"The body is larger than {self.max_body_bytes:,} bytes."
-            await problem(413, "Body too large", detail)(scope, receive, send)
+            page = self.page(Request(scope), 413, "Body too large", detail)
+            await (page or problem(413, "Body too large", detail))(scope, receive, send)
             return
         if is_api and not _is_utf8(body):
             await problem(400, "Not UTF-8", "The body is not UTF-8; JSON must be.")(scope, receive, send)
@@ -86,31 +89,24 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class SecurityHeaders:
-    """Headers on every response: pages may load only the service's own styles, run no script, be framed by nobody."""
+    """Adds SECURITY_HEADERS to every response."""
 
-    HEADERS = (
-        (
-            b"content-security-policy",
-            b"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
-            b"frame-ancestors 'none'",
-        ),
-        (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"no-referrer"),
-    )
+    HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
     # The interactive API documentation needs scripts; it shows no user's text.
-    EXCEPT = ("/docs",)
+    WITH_SCRIPTS = ("/docs",)
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self.EXCEPT:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        headers = self.HEADERS[1:] if scope["path"] in self.WITH_SCRIPTS else self.HEADERS
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self.HEADERS]
+                message["headers"] = [*message["headers"], *headers]
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -27,32 +27,29 @@ def run(host: str | None = None, port: int | None = None, workers: int = 1) -> N
         # Each worker process builds its own app from the environment, so the values must be the environment's.
         if given:
             raise SystemExit("With --workers give host and port as GRADER_HOST and GRADER_PORT.")
-        _announce(settings)
         uvicorn.run(
             "api.app:create_app",
             factory=True,
             host=settings.host,
-            port=settings.port,
+            port=_announce(settings),
             workers=workers,
             log_level="warning",
         )
         return
-    _announce(settings)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(create_app(settings), host=settings.host, port=_announce(settings), log_level="warning")
 
 
-def _announce(settings: Settings) -> None:
+def _announce(settings: Settings) -> int:
+    """Prints the address; the port to listen on, which is a free one when the setting is 0."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    if settings.port:
-        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, settings.port))
-            except OSError as error:
-                raise SystemExit(
-                    f"Error: cannot listen on {host}:{settings.port} ({error.strerror}); choose another with --port."
-                ) from None
-    print(
-        f"Web form: http://{host}:{settings.port}/   API: http://{host}:{settings.port}/docs   (Ctrl-C stops)",
-        flush=True,
-    )
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SystemExit(
+                f"Error: cannot listen on {host}:{settings.port} ({error.strerror}); choose another with --port."
+            ) from None
+        port = int(probe.getsockname()[1])
+    print(f"Web form: http://{host}:{port}/   API: http://{host}:{port}/docs   (Ctrl-C stops)", flush=True)
+    return port

@@ -7,11 +7,13 @@ are skipped, so a run that was stopped goes on where it was. This module knows n
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self, TextIO
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -21,6 +23,8 @@ from grader.schema import Frozen, Grade, InlineQuestion
 
 Format = Literal["jsonl", "csv", "parquet"]
 PARQUET_ROWS = 1000  # rows read at a time
+# Characters; the csv module's own 131,072 is less than one grade with 40 criteria, and one long answer would end the run.
+LONGEST_CELL = 100_000_000
 # Columns of a CSV or Parquet file; nested parts are JSON in their cell.
 SCALARS = ("id", "question_id", "outcome", "score", "max_score", "similarity", "coverage")
 NESTED = ("score_interval", "criteria", "misconceptions", "flags", "review_reasons", "feedback", "provenance", "error")
@@ -68,10 +72,20 @@ def grade_file(
     """Grades every row of `source` that is not in `target` yet; `progress(done, total)` is told after each."""
     if not source.is_file():
         raise InvalidAnswer(f"{source}: there is no such file.")
+    if target.exists() and target.samefile(source):
+        raise InvalidAnswer(f"{target} is also the input; give another --output.")
+    try:
+        _grade_rows(grader, source, target, totals, progress)
+    except OSError as error:
+        raise InvalidAnswer(f"{error.filename or target}: {error.strerror or error}") from error
+
+
+def _grade_rows(
+    grader: Grader, source: Path, target: Path, totals: Totals, progress: Callable[[int, int | None], None]
+) -> None:
     total = _count(source)
-    sink = _sink(target)
     seen: set[str] = set()
-    with sink:
+    with _sink(target) as sink:
         for number, (name, raw) in enumerate(_rows(source), start=1):
             if name in sink.done and name not in seen:
                 totals.resumed += 1
@@ -126,8 +140,10 @@ def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any] | GraderError]]:
     """Id and content of every row; a row without an id is named by its number."""
     readers = {"jsonl": _jsonl_rows, "csv": _csv_rows, "parquet": _parquet_rows}
     for number, raw in readers[file_format(source)](source):
-        name = str(raw.get("id") or f"row-{number}") if isinstance(raw, dict) else f"row-{number}"
-        yield name, raw
+        given = raw.get("id") if isinstance(raw, dict) else None
+        name = f"row-{number}" if given in (None, "") else str(given)
+        # Half a character (JSON's "\\ud800") cannot be written as UTF-8; its escape can.
+        yield name.encode("utf-8", "backslashreplace").decode(), raw
 
 
 def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
@@ -146,7 +162,7 @@ def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderErro
 def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
-            for number, cells in enumerate(csv.DictReader(file), start=1):
+            for number, cells in enumerate(_csv_reader(file), start=1):
                 if None in cells:
                     yield number, InvalidAnswer(f"row {number} has more cells than the header; quote cells with commas")
                     continue
@@ -157,10 +173,19 @@ def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]
         raise InvalidAnswer(f"{source} is not readable as CSV: {error}") from error
 
 
+def _csv_reader(file: TextIO) -> csv.DictReader[str]:
+    csv.field_size_limit(LONGEST_CELL)
+    return csv.DictReader(file)
+
+
 def _parquet_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
     parquet = _parquet()
     number = 0
-    for batch in parquet.ParquetFile(source).iter_batches(batch_size=PARQUET_ROWS):
+    try:
+        batches = parquet.ParquetFile(source).iter_batches(batch_size=PARQUET_ROWS)
+    except ValueError as error:  # pyarrow's ArrowInvalid
+        raise InvalidAnswer(f"{source} is not readable as Parquet: {error}") from error
+    for batch in batches:
         for cells in batch.to_pylist():
             number += 1
             yield number, _from_cells({key: value for key, value in cells.items() if value is not None})
@@ -174,6 +199,8 @@ def _from_cells(cells: dict[str, Any]) -> dict[str, Any] | GraderError:
             cells["question"] = json.loads(cells["question"])
         except ValueError as error:
             return InvalidAnswer(f"the question column must hold JSON: {error}")
+    elif isinstance(cells.get("question"), dict):  # a struct of Parquet holds null where a field was not given
+        cells["question"] = {key: value for key, value in cells["question"].items() if value is not None}
     return cells
 
 
@@ -205,6 +232,22 @@ def _sink(target: Path) -> Sink:
     return sinks[file_format(target)](target)
 
 
+ROW_START = b'{"id": '  # how every row that is written begins
+
+
+def _not_grades(target: Path) -> InvalidAnswer:
+    return InvalidAnswer(f"{target} exists and is not a file of grades; choose another.")
+
+
+def _id_of(line: bytes) -> str | None:
+    """The id of a row that was written before; None when the line is something else."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return str(row["id"]) if isinstance(row, dict) and "id" in row and ("outcome" in row or "error" in row) else None
+
+
 class JsonlSink:
     """A line a row, flushed at once; half a line left by a crash is cut off."""
 
@@ -217,12 +260,11 @@ class JsonlSink:
         whole = 0
         with self.target.open("rb") as file:
             for line in file:
-                try:
-                    self.done.add(str(json.loads(line)["id"]))
-                except (ValueError, KeyError, TypeError):
-                    if not line.endswith(b"\n"):
-                        break
-                    raise InvalidAnswer(f"{self.target} exists and is not a file of grades; choose another.") from None
+                if not line.endswith(b"\n") and line[: len(ROW_START)] == ROW_START[: len(line)]:
+                    break
+                if (name := _id_of(line)) is None:
+                    raise _not_grades(self.target)
+                self.done.add(name)
                 whole += len(line)
         self._file = self.target.open("r+b")
         self._file.truncate(whole)
@@ -230,7 +272,7 @@ class JsonlSink:
         return self
 
     def write(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         self._file.flush()
 
     def __exit__(self, *failure: object) -> None:
@@ -238,7 +280,7 @@ class JsonlSink:
 
 
 class CsvSink:
-    """A header and a line a row; nested parts are JSON in their cell."""
+    """A header and a line a row; nested parts are JSON in their cell. Half a line left by a crash is cut off."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -247,16 +289,23 @@ class CsvSink:
     def __enter__(self) -> Self:
         new = not self.target.exists() or self.target.stat().st_size == 0
         if not new:
-            with self.target.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                if tuple(reader.fieldnames or ()) != (*SCALARS, *NESTED):
-                    raise InvalidAnswer(f"{self.target} exists and is not a file of grades; choose another.")
-                self.done = {row["id"] for row in reader}
+            self.done = self._cut_and_read()
         self._file = self.target.open("a", encoding="utf-8", newline="", errors="replace")
         self._writer = csv.DictWriter(self._file, (*SCALARS, *NESTED))
         if new:
             self._writer.writeheader()
         return self
+
+    def _cut_and_read(self) -> set[str]:
+        raw = self.target.read_bytes()
+        whole = raw[: raw.rfind(b"\n") + 1]
+        reader = _csv_reader(io.StringIO(whole.decode("utf-8", "replace"), newline=""))
+        if tuple(reader.fieldnames or ()) != (*SCALARS, *NESTED):
+            raise _not_grades(self.target)
+        done = {row["id"] for row in reader}
+        if len(whole) < len(raw):
+            os.truncate(self.target, len(whole))
+        return done
 
     def write(self, row: dict[str, Any]) -> None:
         self._writer.writerow(_to_cells(row))

@@ -98,7 +98,8 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
         flags.append(
             Flag(code="question_echo", message="Part of the answer repeats the question; that part earns nothing.")
         )
-    if (nonsense := _gibberish(left)) is not None:
+    kept, repeated = _without_repeats(kept)
+    if (nonsense := _gibberish([word for segment in kept for word in segment.words])) is not None:
         return _refuse("gibberish", nonsense, flags)
     if (language := _foreign_language(kept)) is not None:
         return _refuse(
@@ -106,7 +107,6 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
             f"The answer seems to be written in another language ({language}); the bank is English.",
             flags,
         )
-    kept, repeated = _without_repeats(kept)
     flags += repeated
     if len(left) < SHORT_ANSWER_WORDS:
         flags.append(
@@ -149,7 +149,10 @@ def _without_injections(answer: NormalisedText, segments: Sequence[Segment]) -> 
     kept: list[Segment] = []
     flags: list[Flag] = []
     for segment in segments:
-        if _TO_GRADER.search(answer.text[segment.start : segment.end]):
+        # From the start of the line: a heading mark or a role before the segment is part of the message.
+        line = answer.text.rfind("\n", 0, segment.start) + 1
+        before = max([other.end for other in segments if other.end <= segment.start], default=0)
+        if _TO_GRADER.search(answer.text[max(line, before) : segment.end]):
             span = answer.span(segment.start, segment.end)
             message = "These words speak to the grader instead of answering; they earn nothing."
             flags.append(Flag(code="injection_suspected", message=message, start=span.start, end=span.end))

@@ -136,7 +136,7 @@ def _scale(right: Vectors, others: Vectors) -> tuple[float, float]:
 
 def _read(file: Path, rows: int) -> Vectors | None:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             vectors: Vectors = stored["vectors"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None

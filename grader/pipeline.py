@@ -6,6 +6,7 @@ answer is embedded by itself, so nothing that is graded before, after or beside 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 # Inline questions whose embeddings are kept in memory; one takes about 100 kB.
 INLINE_INDEXES = 256
+# What JSON can write as \ud800 and no UTF-8 text can hold.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,10 @@ class Grader:
             raise InvalidAnswer(f"The answer must be text, not {type(answer).__name__}.")
         if len(answer) > self.max_answer_chars:
             raise AnswerTooLong(len(answer), self.max_answer_chars)
+        if (broken := _LONE_SURROGATE.search(answer)) is not None:
+            raise InvalidAnswer(
+                f"The answer holds half a character at offset {broken.start()} (a lone surrogate); send it as valid Unicode."
+            )
         return answer
 
     def _index_of(self, question: str | InlineQuestion) -> QuestionIndex:

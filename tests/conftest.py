@@ -1,0 +1,99 @@
+"""What the tests share: graders, a real server on a free loopback port, a real Chromium. Nothing is patched.
+
+`fast_grader` compares hashed words (a shipped fake that discriminates); `real_grader` has the embedded model.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, sync_playwright
+
+from api.app import create_app
+from api.config import Settings
+from grader.bank import load_bank
+from grader.calibration import load_calibration
+from grader.encoders.hashing import HashingEncoder
+from grader.pipeline import Grader
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
+# Seconds; loading the model and embedding the bank take about 30 on one core.
+START_LIMIT = 300.0
+
+
+@pytest.fixture(scope="session")
+def real_grader(tmp_path_factory: pytest.TempPathFactory) -> Grader:
+    """The grader as it ships: embedded model, shipped bank, an empty cache."""
+    return Grader.load(device="cpu", cache_folder=tmp_path_factory.mktemp("embeddings"))
+
+
+@pytest.fixture(scope="session")
+def fast_grader() -> Grader:
+    """The shipped bank with the hashing encoder: ready in a second, blind to meaning."""
+    return Grader(load_bank(), HashingEncoder(), load_calibration())
+
+
+@pytest.fixture(scope="session")
+def server(real_grader: Grader) -> Iterator[str]:
+    """The address of a real server that is ready to grade."""
+    app = create_app(Settings(), load=lambda: real_grader)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=2)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, name="server")
+    thread.start()
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        _wait_until_ready(address)
+        yield address
+    finally:
+        running.should_exit = True
+        thread.join(timeout=30)
+        listening.close()
+
+
+def _wait_until_ready(address: str) -> None:
+    end = time.monotonic() + START_LIMIT
+    with httpx.Client(base_url=address, timeout=30) as client:
+        while time.monotonic() < end:
+            try:
+                if client.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass  # it does not listen yet
+            time.sleep(0.1)
+    raise TimeoutError(f"the server was not ready within {START_LIMIT:.0f} s")
+
+
+@pytest.fixture(scope="session")
+def client(server: str) -> Iterator[httpx.Client]:
+    """A client of the server."""
+    with httpx.Client(base_url=server, timeout=60) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium; a module's own, because Playwright keeps an event loop running in this thread."""
+    executable = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip(f"no browser on this machine: none of {', '.join(CHROMIUM_NAMES)} is on the PATH")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGS))
+        yield opened
+        opened.close()
