@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,10 @@ def _grade_rows(
     total = _count(source)
     seen: set[str] = set()
     with _sink(target) as sink:
+        there = Counter(sink.done)
         for number, (name, raw) in enumerate(_rows(source), start=1):
-            if name in sink.done and name not in seen:
+            if there[name]:
+                there[name] -= 1
                 totals.resumed += 1
             else:
                 row = _repeated(name) if name in seen else graded_row(grader, name, raw)
@@ -216,10 +219,10 @@ def _parquet() -> Any:
 
 
 class Sink(Protocol):
-    """Where rows go; `done` holds the ids that were there before."""
+    """Where rows go; `done` holds the ids that were there before, and how often."""
 
     @property
-    def done(self) -> set[str]: ...
+    def done(self) -> Counter[str]: ...
     def write(self, row: dict[str, Any]) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *failure: object) -> None: ...
@@ -253,7 +256,7 @@ class JsonlSink:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.done: set[str] = set()
+        self.done: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         self.target.touch()
@@ -264,7 +267,7 @@ class JsonlSink:
                     break
                 if (name := _id_of(line)) is None:
                     raise _not_grades(self.target)
-                self.done.add(name)
+                self.done[name] += 1
                 whole += len(line)
         self._file = self.target.open("r+b")
         self._file.truncate(whole)
@@ -284,7 +287,7 @@ class CsvSink:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.done: set[str] = set()
+        self.done: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         new = not self.target.exists() or self.target.stat().st_size == 0
@@ -296,13 +299,13 @@ class CsvSink:
             self._writer.writeheader()
         return self
 
-    def _cut_and_read(self) -> set[str]:
+    def _cut_and_read(self) -> Counter[str]:
         raw = self.target.read_bytes()
         whole = raw[: raw.rfind(b"\n") + 1]
         reader = _csv_reader(io.StringIO(whole.decode("utf-8", "replace"), newline=""))
         if tuple(reader.fieldnames or ()) != (*SCALARS, *NESTED):
             raise _not_grades(self.target)
-        done = {row["id"] for row in reader}
+        done = Counter(row["id"] for row in reader)
         if len(whole) < len(raw):
             os.truncate(self.target, len(whole))
         return done
@@ -323,7 +326,7 @@ class ParquetSink:
         self._rows = JsonlSink(target.with_name(target.name + ".partial.jsonl"))
 
     @property
-    def done(self) -> set[str]:
+    def done(self) -> Counter[str]:
         return self._rows.done
 
     def __enter__(self) -> Self:

@@ -1,14 +1,13 @@
 """Signals -> probabilities, and the width of the score interval: fitted offline, loaded from JSON.
 
 Two small logistic models that know no question: one over the four verdicts of a criterion, one for misconceptions. Every
-weight can be read in `calibration.json`; `training/fit_calibration.py` writes that file and reports, question by
-question left out, how well it does. The score interval is a normalised split-conformal one (Papadopoulos et al. 2002):
+weight can be read in `calibration-*.json`, one file a judge; `training/fit_calibration.py` writes them and reports how
+well they do. The score interval is a normalised split-conformal one (Papadopoulos et al. 2002):
 the 90 % quantile of |error| / sigma over left-out answers, times the answer's own sigma.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,12 +17,9 @@ from pydantic import ValidationError
 
 from grader.bank import content_hash
 from grader.errors import CalibrationError
-from grader.evidence import SIGNALS, MisconceptionSignals, Signals
 from grader.schema import Frozen, Interval, PointScale
 
-DEFAULT_FILE = Path(__file__).with_name("calibration.json")
 CLASSES = ("not_met", "partial", "met", "contradicted")
-MISCONCEPTION_SIGNALS = ("wrong", "margin", "answer_contrast")
 
 
 class Linear(Frozen):
@@ -59,40 +55,35 @@ class Calibration(Frozen):
         """Hash of all its numbers."""
         return content_hash(self.model_dump(mode="json"))
 
-    def verdict_probabilities(self, signals: Sequence[Signals]) -> NDArray[np.float64]:
-        """Shape (criteria, 4) in the order of CLASSES; rows sum to 1."""
-        logits = self.criterion.logits(np.stack([signal.values for signal in signals]))
+    def verdict_probabilities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Shape (criteria, 4) in the order of CLASSES; every row sums to 1. `rows` follows `signals`."""
+        logits = self.criterion.logits(rows)
         exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float64] = exponent / exponent.sum(axis=1, keepdims=True)
         return probabilities
 
-    def misconception_probabilities(
-        self, found: Sequence[MisconceptionSignals], signals: Sequence[Signals]
-    ) -> NDArray[np.float64]:
-        """Shape (misconceptions,)."""
-        if not found:
+    def misconception_probabilities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Shape (misconceptions,). `rows` follows `misconception_signals`."""
+        if not len(rows):
             return np.zeros(0)
-        rows = np.stack([misconception_row(signal, signals) for signal in found])
         probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-self.misconception.logits(rows)[:, 0]))
         return probabilities
 
 
-def misconception_row(found: MisconceptionSignals, signals: Sequence[Signals]) -> NDArray[np.float64]:
-    """What the misconception model sees, in the order of MISCONCEPTION_SIGNALS."""
-    contrast = signals[0].values[SIGNALS.index("answer_contrast")]
-    return np.array([found.wrong, found.wrong - found.right, contrast])
+def calibration_file(judge: str) -> Path:
+    """The file that ships for a judge (`encoder` or `entailment`)."""
+    return Path(__file__).with_name(f"calibration-{judge}.json")
 
 
-def load_calibration(file: Path | None = None) -> Calibration:
-    """The calibration that ships or the one in `file`; raises CalibrationError when it is missing or of another version."""
-    path = file or DEFAULT_FILE
+def load_calibration(judge: str = "encoder", path: Path | None = None) -> Calibration:
+    """The calibration that ships for a judge, or the one in `path`; raises CalibrationError when it cannot be used."""
+    file = path or calibration_file(judge)
     try:
-        calibration = Calibration.model_validate_json(path.read_bytes())
+        calibration = Calibration.model_validate_json(file.read_bytes())
     except OSError as error:
         raise CalibrationError(f"The calibration cannot be read: {error}. Reinstall answer-grader.") from error
     except ValidationError as error:
-        raise CalibrationError(f"{path} is not a calibration file: {error.error_count()} fields are wrong.") from error
-    expected = (SIGNALS, CLASSES, MISCONCEPTION_SIGNALS)
-    if (calibration.signals, calibration.classes, calibration.misconception_signals) != expected:
-        raise CalibrationError(f"{path} was fitted on other signals than this version measures; fit it again.")
+        raise CalibrationError(f"{file} is not a calibration file: {error.error_count()} fields are wrong.") from error
+    if calibration.classes != CLASSES:
+        raise CalibrationError(f"{file} was fitted on other verdicts than this version knows; fit it again.")
     return calibration

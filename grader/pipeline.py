@@ -19,13 +19,13 @@ import numpy as np
 
 from grader import __version__, feedback, guards
 from grader.bank import Bank, content_hash, load_bank, question_from_inline
-from grader.calibration import Calibration, load_calibration
+from grader.calibration import Calibration
 from grader.encoders import EMBEDDED, Encoder, load_encoder
 from grader.errors import AnswerTooLong, InvalidAnswer
-from grader.evidence import AnswerVectors, measure_misconceptions, reference_similarity
+from grader.evidence import AnswerVectors, reference_similarity
 from grader.index import QuestionIndex, build_index, default_cache_folder
 from grader.judges import Case
-from grader.judges.encoder import EncoderJudge
+from grader.judges.offline import OfflineJudge, load_offline
 from grader.schema import (
     MAX_ANSWER_CHARS,
     Flag,
@@ -40,7 +40,7 @@ from grader.scoring import Scored, not_gradable, score
 from grader.text import NormalisedText, normalise, split
 
 if TYPE_CHECKING:
-    from grader.judges import Judge
+    from grader.judges import Judge, Reader
 
 # Inline questions whose embeddings are kept in memory; one takes about 100 kB.
 INLINE_INDEXES = 256
@@ -59,7 +59,13 @@ class Prepared:
     refusal: str = ""
 
 
-def prepare(index: QuestionIndex, encoder: Encoder, answer: str, neighbours: guards.Neighbours | None) -> Prepared:
+def prepare(
+    index: QuestionIndex,
+    encoder: Encoder,
+    answer: str,
+    neighbours: guards.Neighbours | None,
+    reader: Reader | None = None,
+) -> Prepared:
     """Cleans, splits, inspects and embeds an answer: everything that happens before anyone judges it."""
     text = normalise(answer)
     inspection = guards.inspect(index.question, text, split(text))
@@ -67,7 +73,7 @@ def prepare(index: QuestionIndex, encoder: Encoder, answer: str, neighbours: gua
         return Prepared(index, text, inspection.flags, None, inspection.refusal)
     texts = [segment.text for segment in inspection.segments]
     vectors = encoder.encode([" ".join(texts), *texts])  # one call an answer: a function of this answer alone
-    case = Case(index, text, AnswerVectors(inspection.segments, vectors[1:], vectors[:1]))
+    case = Case(index, text, AnswerVectors(inspection.segments, vectors[1:], vectors[:1]), reader)
     off_topic = guards.off_topic(index, case.vectors, neighbours)
     return Prepared(index, text, (*inspection.flags, *([off_topic] if off_topic else [])), case)
 
@@ -96,13 +102,17 @@ class Grader:
         calibration: Calibration,
         *,
         judge: Judge | None = None,
+        reader: Reader | None = None,
+        degraded: str | None = None,
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> None:
         self.bank = bank
         self.encoder = encoder
         self.calibration = calibration
-        self.judge: Judge = judge or EncoderJudge(calibration)
+        self.reader = reader
+        self.judge: Judge = judge or OfflineJudge(calibration, reader.revision if reader else None)
+        self.degraded = degraded
         self.cache_folder = cache_folder
         self.max_answer_chars = max_answer_chars
         self._indexes: dict[str, QuestionIndex] = {}
@@ -123,10 +133,15 @@ class Grader:
 
         Embeddings of the bank are kept in `cache_folder`, by default in the user's cache folder.
         """
+        found = load_bank(bank)
+        loaded = load_encoder(encoder, device)
+        offline = load_offline(loaded)
         return cls(
-            load_bank(bank),
-            load_encoder(encoder, device),
-            load_calibration(),
+            found,
+            loaded,
+            offline.calibration,
+            reader=offline.reader,
+            degraded=offline.degraded,
             cache_folder=cache_folder or default_cache_folder(),
             max_answer_chars=max_answer_chars,
         )
@@ -148,7 +163,7 @@ class Grader:
         """
         answer = self._checked(answer)
         index = self._index_of(question)
-        prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id))
+        prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id), self.reader)
         if prepared.case is None:
             return self._grade(prepared, not_gradable(index.question, prepared.refusal))
         judgements = [_verified(one, answer) for one in self.judge.judge(prepared.case, index.question.criteria)]
@@ -194,15 +209,14 @@ class Grader:
         return {index.question.id: neighbours_of(index, indexes) for index in indexes}
 
     def _misconceptions(self, case: Case) -> list[MisconceptionFinding]:
-        found = measure_misconceptions(case.index, case.vectors)
-        probabilities = self.calibration.misconception_probabilities(found, case.signals)
+        probabilities = self.calibration.misconception_probabilities(case.misconception_rows())
         return [
             MisconceptionFinding(
                 misconception_id=signal.misconception_id,
                 probability=float(probability),
                 evidence=(case.quote(*signal.span),),
             )
-            for signal, probability in zip(found, probabilities, strict=True)
+            for signal, probability in zip(case.misconceptions, probabilities, strict=True)
         ]
 
     def _grade(self, prepared: Prepared, scored: Scored) -> Grade:
@@ -235,6 +249,7 @@ class Grader:
             weights=self.encoder.revision,
             calibration=self.calibration.version,
             judge=f"{self.judge.name}@{self.judge.version}",
+            degraded=self.degraded,
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from grader.bank import Bank
 from grader.schema import Question
+from grader.text import words
 
 NOT_MET, PARTIAL, MET, WRONG = range(4)  # the order of calibration.CLASSES
 VERDICTS = {"not_met": NOT_MET, "partial": PARTIAL, "met": MET, "contradicted": WRONG}
@@ -57,7 +58,20 @@ class GradedAnswer:
 
 
 def graded_answers(bank: Bank) -> list[GradedAnswer]:
-    """All labelled answers of a bank that are in `training/data/`, in a fixed order."""
+    """All labelled answers of a bank that are in `training/data/`, in a fixed order.
+
+    The bank's own samples are no part of them: they are what `grader bank test` is judged by, so an answer that is nearly
+    one of them is left out as well.
+    """
+    samples = {q.id: [set(words(sample.answer)) for sample in q.samples] for q in bank.questions}
+    return [g for g in _all_graded(bank) if not any(_alike(set(words(g.text)), s) for s in samples[g.question.id])]
+
+
+def _alike(one: set[str], other: set[str]) -> bool:
+    return len(one & other) > 0.6 * len(one | other)
+
+
+def _all_graded(bank: Bank) -> list[GradedAnswer]:
     folder = DATA / bank.info.id
     found = []
     by_id = {question.id: question for question in bank.questions}
@@ -71,7 +85,14 @@ def graded_answers(bank: Bank) -> list[GradedAnswer]:
             held = frozenset(row.get("misconceptions", ()))
             found.append(
                 GradedAnswer(
-                    question, row["id"], row["quality"], row["voice"], row["answer"], row["verdicts"], held, row["score"]
+                    question,
+                    row["id"],
+                    row["quality"],
+                    row["voice"],
+                    row["answer"],
+                    row["verdicts"],
+                    held,
+                    row["score"],
                 )
             )
     return found
@@ -81,7 +102,9 @@ def answer_example(graded: GradedAnswer) -> Example:
     """The answer against all criteria, and against the misconceptions where they are labelled."""
     pairs = [(c.statement, VERDICTS[graded.verdicts.get(c.id, "not_met")]) for c in graded.question.criteria]
     if graded.misconceptions is not None:
-        pairs += [(m.statement, MET if m.id in graded.misconceptions else NOT_MET) for m in graded.question.misconceptions]
+        pairs += [
+            (m.statement, MET if m.id in graded.misconceptions else NOT_MET) for m in graded.question.misconceptions
+        ]
     return Example(graded.text, tuple(pairs), graded.question.id, "answer")
 
 
@@ -133,7 +156,9 @@ def statement_examples(question: Question, said: list[Saying], random: random.Ra
         yield Example(saying.text, tuple(pairs), question.id, "statement")
     for misconception in question.misconceptions:
         for text in misconception.exemplars:
-            yield Example(text, ((misconception.statement, MET), (misconception.correction, WRONG)), question.id, "belief")
+            yield Example(
+                text, ((misconception.statement, MET), (misconception.correction, WRONG)), question.id, "belief"
+            )
         yield Example(misconception.correction, ((misconception.statement, WRONG),), question.id, "belief")
 
 

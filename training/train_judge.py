@@ -8,6 +8,7 @@ a run goes on from it. The cost and the figures are in training/README.md.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import random
@@ -103,13 +104,15 @@ def pad(sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
 def new_reader(joint_from: int) -> tuple[Reader, object]:
     """A reader with the embedded MiniLM's weights, and its tokenizer."""
     encoder = SentenceTransformerEncoder(device="cpu")
-    reader = Reader.from_bert(encoder._model[0].auto_model, joint_from)
-    tokenizer = encoder._tokenizer
+    reader = Reader.from_bert(encoder.bert(), joint_from)
+    tokenizer = encoder.tokenizer
     tokenizer.model_max_length = 100_000
     return reader, tokenizer
 
 
-def bank_examples(held_out: set[str], dev: set[tuple[str, str]], seed: int, mixes: int, bank_path: Path | None) -> list[Example]:
+def bank_examples(
+    held_out: set[str], dev: set[tuple[str, str]], seed: int, mixes: int, bank_path: Path | None
+) -> list[Example]:
     """One epoch of a bank's data without the held-out questions and the answers set aside."""
     bank = load_bank(bank_path)
     folder = DATA / bank.info.id
@@ -121,10 +124,6 @@ def bank_examples(held_out: set[str], dev: set[tuple[str, str]], seed: int, mixe
         said = sayings(question, folder)
         found += statement_examples(question, said, chance)
         found += mixed_examples(question, said, chance, mixes)
-        found += [  # the reference answers cover everything between them; alone they are only whole answers
-            Example(sample.answer, answer_example(_as_graded(question, sample)).pairs, question.id, "sample")
-            for sample in question.samples
-        ]
     found += [
         answer_example(graded)
         for graded in graded_answers(bank)
@@ -133,15 +132,8 @@ def bank_examples(held_out: set[str], dev: set[tuple[str, str]], seed: int, mixe
     return found
 
 
-def _as_graded(question: object, sample: object) -> GradedAnswer:
-    q, s = question, sample
-    return GradedAnswer(q, s.id, s.kind, "", s.answer, dict(s.verdicts), frozenset(s.misconceptions), 0.0)  # type: ignore[arg-type,attr-defined]
-
-
 def is_dev(graded: GradedAnswer) -> bool:
     """Every sixth answer of a question, spread over qualities by a hash of its id, is set aside for choosing models."""
-    import hashlib
-
     digest = hashlib.sha256(f"{graded.question.id}/{graded.id}".encode()).digest()
     return digest[0] % 6 == 0
 
@@ -156,7 +148,9 @@ def train(arguments: argparse.Namespace) -> None:
     decay = [p for n, p in reader.named_parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for n, p in reader.named_parameters() if p.requires_grad and p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=arguments.lr, betas=(0.9, 0.98)
+        [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+        lr=arguments.lr,
+        betas=(0.9, 0.98),
     )
     batcher = Batcher(tokenizer, arguments.seed)
     weights = torch.tensor(arguments.class_weights)
@@ -194,7 +188,10 @@ def train(arguments: argparse.Namespace) -> None:
             seen += len(labels)
             if step % 50 == 0:
                 bias = 1 - math.pow(0.98, step)
-                print(f"{spent / 60:5.1f} min epoch {epoch} step {step} loss {loss_mean / bias:.3f} right {right / seen:.3f}", flush=True)
+                share, loss_now = right / seen, loss_mean / bias
+                print(
+                    f"{spent / 60:5.1f} min epoch {epoch} step {step} loss {loss_now:.3f} right {share:.3f}", flush=True
+                )
                 right, seen = 0, 0
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save(arguments.output, reader, optimizer, step, epoch, trained + time.monotonic() - begun)
@@ -228,7 +225,13 @@ def schedule(share: float) -> float:
 def save(path: Path, reader: Reader, optimizer: torch.optim.Optimizer, step: int, epoch: int, seconds: float) -> None:
     """Writes a checkpoint atomically."""
     part = path.with_suffix(".part")
-    state = {"reader": reader.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "epoch": epoch, "seconds": seconds}
+    state = {
+        "reader": reader.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "epoch": epoch,
+        "seconds": seconds,
+    }
     torch.save(state, part)
     part.replace(path)
 

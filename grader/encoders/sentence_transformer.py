@@ -32,11 +32,12 @@ class SentenceTransformerEncoder:
 
     def __init__(self, model: str | None = None, *, device: str = "auto") -> None:
         path = _embedded_path() if model is None else Path(model)
+        self.embedded = model is None
         self.device = _device(device)
         self._model = _load(str(path) if model is None else model, self.device, local=model is None or path.is_dir())
         self.name = "all-MiniLM-L6-v2" if model is None else (path.name if path.is_dir() else model)
         self.revision = EMBEDDED_SHA256[:12] if model is None else _weights_hash(self._model)
-        self._tokenizer = self._model.tokenizer
+        self.tokenizer = self._model.tokenizer
         self._window = int(self._model.max_seq_length or 512) - 2  # room for the two special tokens
         # Tokenizer and modules are not safe to share between threads.
         self._lock = threading.Lock()
@@ -45,6 +46,10 @@ class SentenceTransformerEncoder:
         """See Encoder.encode; shape (len(texts), model dimension)."""
         with self._lock:
             return self._encode(list(texts))
+
+    def bert(self) -> Any:
+        """The transformers model behind the encoder, for who builds on its weights."""
+        return self._model[0].auto_model
 
     def _encode(self, texts: list[str]) -> Vectors:
         pieces, owners, weights = self._windows(texts)
@@ -68,14 +73,14 @@ class SentenceTransformerEncoder:
         """Pieces that each fit the model, the text each belongs to, and its length in tokens."""
         if not texts:
             return [], [], []
-        tokens = self._tokenizer(
+        tokens = self.tokenizer(
             texts, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
         )
         pieces: list[str] = []
         owners: list[int] = []
         lengths: list[int] = []
         for owner, (text, offsets) in enumerate(zip(texts, tokens["offset_mapping"], strict=True)):
-            for start, end in _window_borders(len(offsets), self._window):
+            for start, end in window_borders(len(offsets), self._window):
                 whole = start == 0 and end == len(offsets)
                 pieces.append(text if whole else text[offsets[start][0] : offsets[end - 1][1]])
                 owners.append(owner)
@@ -83,7 +88,7 @@ class SentenceTransformerEncoder:
         return pieces, owners, lengths
 
 
-def _window_borders(length: int, window: int) -> list[tuple[int, int]]:
+def window_borders(length: int, window: int) -> list[tuple[int, int]]:
     """Half-open token ranges of at most `window` that cover `length` tokens and overlap by WINDOW_OVERLAP."""
     if length <= window:
         return [(0, length)]

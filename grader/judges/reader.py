@@ -102,6 +102,7 @@ class Reader(nn.Module):
             reader.side.copy_(state["embeddings.token_type_embeddings.weight"][:1].expand(2, -1))
             for ours, theirs in (("weight", "weight"), ("bias", "bias")):
                 getattr(reader.embedding_norm, ours).copy_(state[f"embeddings.LayerNorm.{theirs}"])
+            layer: Any
             for number, layer in enumerate(reader.layers):
                 for ours, theirs in _NAMES.items():
                     part = getattr(layer, ours)
@@ -119,6 +120,7 @@ class Reader(nn.Module):
         """Keys and values of the answer for every joint layer."""
         states = self.embed(ids, 0)
         kept = []
+        layer: Any
         for number, layer in enumerate(self.layers):
             if number >= self.config.joint_from:
                 kept.append(layer.keys_values(states))

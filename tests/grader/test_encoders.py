@@ -11,7 +11,7 @@ import torch
 
 from grader import EncoderError
 from grader.encoders import Encoder, load_encoder
-from grader.encoders.sentence_transformer import _embedded_path, _window_borders
+from grader.encoders.sentence_transformer import _embedded_path, window_borders
 
 TEXTS = ["backward() adds to .grad", "", "Die Katze", "a " * 3000, "x", "🙂"]
 
@@ -53,7 +53,7 @@ def test_the_end_of_a_long_text_counts(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 254, 255, 300, 1000, 5000])
 def test_windows_cover_every_token(length: int) -> None:
-    borders = _window_borders(length, 254)
+    borders = window_borders(length, 254)
     covered = {token for start, end in borders for token in range(start, end)}
     assert covered == set(range(length))
     assert all(end - start <= 254 for start, end in borders)
