@@ -7,6 +7,7 @@ import socket
 import sys
 
 import uvicorn
+from pydantic import ValidationError
 
 from api.app import create_app
 from api.config import Settings
@@ -15,7 +16,7 @@ from api.config import Settings
 def run(host: str | None = None, port: int | None = None, workers: int = 1) -> None:
     """Serves until stopped; command-line values win over GRADER_* variables."""
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Settings.model_validate({**Settings().model_dump(), **given})
+    settings = _settings(given)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     if not settings.is_loopback:
         print(
@@ -37,6 +38,14 @@ def run(host: str | None = None, port: int | None = None, workers: int = 1) -> N
         )
         return
     uvicorn.run(create_app(settings), host=settings.host, port=_announce(settings), log_level="warning")
+
+
+def _settings(given: dict[str, str | int]) -> Settings:
+    try:
+        return Settings.model_validate({**Settings().model_dump(), **given})
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        raise SystemExit(f"Error: a setting is wrong ({'; '.join(wrong)}); docs/settings.md lists them.") from None
 
 
 def _announce(settings: Settings) -> int:

@@ -10,14 +10,20 @@ import pytest
 from grader import Question, load_bank
 
 PROMPTS = {
-    1: ("pytorch-vs-tensorflow", "What is PyTorch and how does it differ from other deep learning frameworks like TensorFlow?"),
+    1: (
+        "pytorch-vs-tensorflow",
+        "What is PyTorch and how does it differ from other deep learning frameworks like TensorFlow?",
+    ),
     2: ("tensors", "Explain the concept of Tensors in PyTorch."),
     3: ("tensor-vs-variable", "In PyTorch, what is the difference between a Tensor and a Variable?"),
     4: ("grad-attribute", "What is the purpose of the .grad attribute in PyTorch Tensors?"),
     5: ("cuda", "Explain what CUDA is and how it relates to PyTorch."),
     6: ("autograd", "How does automatic differentiation work in PyTorch using Autograd?"),
     7: ("building-a-model", "Describe the steps for creating a neural network model in PyTorch."),
-    8: ("sequential-vs-module", "What is a Sequential model in PyTorch, and how does it differ from using the Module class?"),
+    8: (
+        "sequential-vs-module",
+        "What is a Sequential model in PyTorch, and how does it differ from using the Module class?",
+    ),
     9: ("forward-method", "What is the role of the forward method in a PyTorch Module?"),
     10: ("optimizers", "In PyTorch, what are optimizers, and how do you use them?"),
     11: ("zero-grad", "What is the purpose of zero_grad() in PyTorch, and when is it used?"),
@@ -77,7 +83,9 @@ def test_a_question_has_samples_of_every_kind(question: Question) -> None:
 
 @each_question
 def test_no_sample_repeats_the_rubric(question: Question) -> None:
-    wordings = {t for c in question.criteria for t in (c.statement, *c.exemplars, *c.contradictions) if len(t.split()) >= 6}
+    wordings = {
+        t for c in question.criteria for t in (c.statement, *c.exemplars, *c.contradictions) if len(t.split()) >= 6
+    }
     copied = [(s.id, t) for s in question.samples for t in wordings if t.lower() in " ".join(s.answer.lower().split())]
     assert copied == []
 

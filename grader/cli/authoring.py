@@ -34,7 +34,11 @@ def test(path: Path, encoder: str, device: str, *, as_json: bool, update_baselin
     grader = load(path, encoder, device)
     with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("grading samples", total=None)
-        outcome = run(grader, lambda done, total: progress.update(task, completed=done, total=total))
+        outcome = run(
+            grader,
+            lambda done, total: progress.update(task, completed=done, total=total),
+            compare=not update_baseline,
+        )
     if update_baseline:
         write_baseline(path, outcome)
         outcome = BankTest(outcome.results, has_baseline=True)

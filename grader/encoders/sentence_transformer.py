@@ -34,11 +34,13 @@ class SentenceTransformerEncoder:
         path = _embedded_path() if model is None else Path(model)
         self.embedded = model is None
         self.device = _device(device)
-        self._model = _load(str(path) if model is None else model, self.device, local=model is None or path.is_dir())
+        self.sentence_transformer = _load(
+            str(path) if model is None else model, self.device, local=model is None or path.is_dir()
+        )
         self.name = "all-MiniLM-L6-v2" if model is None else (path.name if path.is_dir() else model)
-        self.revision = EMBEDDED_SHA256[:12] if model is None else _weights_hash(self._model)
-        self.tokenizer = self._model.tokenizer
-        self._window = int(self._model.max_seq_length or 512) - 2  # room for the two special tokens
+        self.revision = EMBEDDED_SHA256[:12] if model is None else _weights_hash(self.sentence_transformer)
+        self.tokenizer = self.sentence_transformer.tokenizer
+        self._window = int(self.sentence_transformer.max_seq_length or 512) - 2  # room for the two special tokens
         # Tokenizer and modules are not safe to share between threads.
         self._lock = threading.Lock()
 
@@ -49,14 +51,14 @@ class SentenceTransformerEncoder:
 
     def bert(self) -> Any:
         """The transformers model behind the encoder, for who builds on its weights."""
-        return self._model[0].auto_model
+        return self.sentence_transformer[0].auto_model
 
     def _encode(self, texts: list[str]) -> Vectors:
         pieces, owners, weights = self._windows(texts)
-        dimension = int(self._model.get_embedding_dimension() or 0)
+        dimension = int(self.sentence_transformer.get_embedding_dimension() or 0)
         sums = np.zeros((len(texts), dimension), dtype=np.float32)
         for batch in _batches(weights):
-            vectors = self._model.encode(
+            vectors = self.sentence_transformer.encode(
                 [pieces[i] for i in batch],
                 batch_size=len(batch),
                 show_progress_bar=False,

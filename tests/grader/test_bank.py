@@ -67,7 +67,11 @@ def test_a_good_bank_is_read(tmp_path: Path) -> None:
         ("    hint:", "    hnit:", "sky.yaml:11: criteria[0].hnit: is not a field of this format"),
         ("id: blue-more", "id: scatter", "sky.yaml:6: criteria[0].id: 'scatter' is used 2 times"),
         ("id: why-sky", "id: Why Sky", "sky.yaml:1: id: 'Why Sky' does not have the form"),
-        ("[air absorbs all light]", "[The air bounces light around]", "contradictions[0]: the same text is also listed"),
+        (
+            "[air absorbs all light]",
+            "[The air bounces light around]",
+            "contradictions[0]: the same text is also listed",
+        ),
         ("{scatter: met}", "{scater: met}", "sky.yaml:25: samples[0].verdicts.scater: there is no criterion 'scater'"),
         ("{scatter: met}", "{scatter: good}", "sky.yaml:25: samples[0].verdicts.scatter: "),
         ("[30, 50]", "[50, 30]", "sky.yaml:21: samples[0]: score goes from 50 down to 30"),

@@ -107,7 +107,9 @@ def test_saying_it_again_counts_once() -> None:
 def test_a_question_repeated_before_an_answer_earns_nothing() -> None:
     inspection = inspected(QUESTION.prompt + " It clears the gradients that backward() has added up.")
     assert [flag.code for flag in inspection.flags] == ["question_echo"]
-    assert [segment.text for segment in inspection.segments] == ["It clears the gradients that backward() has added up."]
+    assert [segment.text for segment in inspection.segments] == [
+        "It clears the gradients that backward() has added up."
+    ]
 
 
 @pytest.mark.parametrize("answer", ["idk", "no idea", "It clears."])

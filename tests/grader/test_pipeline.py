@@ -46,7 +46,10 @@ def test_the_same_grade_whatever_is_graded_beside_it(real_grader: Grader) -> Non
     random.Random(0).shuffle(work)
     found: dict[tuple[str, str], str] = {}
     threads = [
-        threading.Thread(target=lambda part: found.update({i: real_grader.grade(*i).model_dump_json() for i in part}), args=(work[n::4],))
+        threading.Thread(
+            target=lambda part: found.update({i: real_grader.grade(*i).model_dump_json() for i in part}),
+            args=(work[n::4],),
+        )
         for n in range(4)
     ]
     for thread in threads:
@@ -57,13 +60,22 @@ def test_the_same_grade_whatever_is_graded_beside_it(real_grader: Grader) -> Non
 
 
 def test_a_new_process_would_say_the_same(real_grader: Grader) -> None:
-    again = Grader(real_grader.bank, real_grader.encoder, real_grader.calibration, judge=real_grader.judge)  # nothing cached
+    again = Grader(
+        real_grader.bank, real_grader.encoder, real_grader.calibration, judge=real_grader.judge
+    )  # nothing cached
     assert again.grade("zero-grad", GOOD) == real_grader.grade("zero-grad", GOOD)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [GOOD, "🙂 " + GOOD, GOOD.replace(" ", "  "), GOOD.replace(". ", ".\r\n"), "<b>" + GOOD + "</b>", "- " + GOOD.replace(". ", ".\n- ")],
+    [
+        GOOD,
+        "🙂 " + GOOD,
+        GOOD.replace(" ", "  "),
+        GOOD.replace(". ", ".\r\n"),
+        "<b>" + GOOD + "</b>",
+        "- " + GOOD.replace(". ", ".\n- "),
+    ],
 )
 def test_evidence_is_verbatim(real_grader: Grader, answer: str) -> None:
     grade = real_grader.grade("zero-grad", answer)
@@ -92,10 +104,14 @@ def test_inline_questions_are_graded(real_grader: Grader) -> None:
     sky = InlineQuestion.model_validate(
         {
             "prompt": "Why is the sky blue?",
-            "reference_answers": ["Air molecules scatter sunlight. Short blue wavelengths are scattered more than long red ones."],
+            "reference_answers": [
+                "Air molecules scatter sunlight. Short blue wavelengths are scattered more than long red ones."
+            ],
         }
     )
-    good = real_grader.grade(sky, "The air scatters the light of the sun, and blue light is scattered more strongly than red.")
+    good = real_grader.grade(
+        sky, "The air scatters the light of the sun, and blue light is scattered more strongly than red."
+    )
     bad = real_grader.grade(sky, "The cat sat on the mat and had a very long and pleasant sleep.")
     assert good.score is not None and bad.score is not None
     assert good.score > bad.score + 30

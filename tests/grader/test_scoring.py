@@ -33,13 +33,21 @@ def said(**probabilities: Any) -> list[Judgement]:
     return [Judgement(criterion_id=name, **value) for name, value in probabilities.items()]
 
 
-MET, PARTLY, MISSING, WRONG = {"p_met": 1.0}, {"p_met": 0.0, "p_partial": 1.0}, {"p_met": 0.0}, {"p_met": 0.0, "p_contradicted": 1.0}
+MET, PARTLY, MISSING, WRONG = (
+    {"p_met": 1.0},
+    {"p_met": 0.0, "p_partial": 1.0},
+    {"p_met": 0.0},
+    {"p_met": 0.0, "p_contradicted": 1.0},
+)
 
 
 def test_points_are_added_up() -> None:
     result = score(question(), said(a=MET, b=PARTLY), [], [], POINTS, INTERVAL)
     assert (result.score, result.coverage, result.outcome) == (80.0, 0.8, "graded")
-    assert [(r.verdict, r.points, r.max_points) for r in result.criteria] == [("met", 60.0, 60.0), ("partial", 20.0, 40.0)]
+    assert [(r.verdict, r.points, r.max_points) for r in result.criteria] == [
+        ("met", 60.0, 60.0),
+        ("partial", 20.0, 40.0),
+    ]
 
 
 def test_a_contradicted_criterion_earns_nothing_and_says_so() -> None:
