@@ -71,7 +71,7 @@ class Calibration(Frozen):
 
 
 def calibration_file(judge: str) -> Path:
-    """The file that ships for a judge (`encoder` or `entailment`)."""
+    """The file that ships for a judge (`encoder` or `heads`)."""
     return Path(__file__).with_name(f"calibration-{judge}.json")
 
 

@@ -187,12 +187,15 @@ def measure_misconceptions(index: QuestionIndex, answer: AnswerVectors) -> list[
     return found
 
 
+def span_ranges(count: int) -> list[tuple[int, int]]:
+    """Index ranges, both ends included, of every segment and then of every pair of neighbours."""
+    return [(i, i) for i in range(count)] + [(i, i + 1) for i in range(count - 1)]
+
+
 def _spans(answer: AnswerVectors) -> _Spans:
-    count = len(answer.segments)
-    pairs = [(i, i + 1) for i in range(count - 1)]
-    ranges = [(i, i) for i in range(count)] + pairs
+    ranges = span_ranges(len(answer.segments))
     vectors = answer.vectors
-    if pairs:
+    if len(vectors) > 1:
         joined = vectors[:-1] + vectors[1:]
         joined /= np.maximum(np.linalg.norm(joined, axis=1, keepdims=True), 1e-9)
         vectors = np.concatenate([vectors, joined])

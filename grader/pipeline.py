@@ -19,20 +19,21 @@ import numpy as np
 
 from grader import __version__, feedback, guards
 from grader.bank import Bank, content_hash, load_bank, question_from_inline
-from grader.calibration import Calibration
+from grader.calibration import Calibration, load_calibration
 from grader.encoders import EMBEDDED, Encoder, load_encoder
+from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import AnswerTooLong, InvalidAnswer
 from grader.evidence import AnswerVectors, reference_similarity
 from grader.index import QuestionIndex, build_index, default_cache_folder
 from grader.judges import Case
-from grader.judges.offline import OfflineJudge, load_offline
+from grader.judges.heads import BankHeads, QuestionHeads, load_heads
+from grader.judges.offline import OfflineJudge
 from grader.schema import (
     MAX_ANSWER_CHARS,
     Flag,
     Grade,
     InlineQuestion,
     Judgement,
-    MisconceptionFinding,
     Provenance,
     Question,
 )
@@ -40,7 +41,7 @@ from grader.scoring import Scored, not_gradable, score
 from grader.text import NormalisedText, normalise, split
 
 if TYPE_CHECKING:
-    from grader.judges import Judge, Reader
+    from grader.judges import Judge
 
 # Inline questions whose embeddings are kept in memory; one takes about 100 kB.
 INLINE_INDEXES = 256
@@ -64,7 +65,7 @@ def prepare(
     encoder: Encoder,
     answer: str,
     neighbours: guards.Neighbours | None,
-    reader: Reader | None = None,
+    heads: QuestionHeads | None = None,
 ) -> Prepared:
     """Cleans, splits, inspects and embeds an answer: everything that happens before anyone judges it."""
     text = normalise(answer)
@@ -72,8 +73,14 @@ def prepare(
     if inspection.refusal is not None:
         return Prepared(index, text, inspection.flags, None, inspection.refusal)
     texts = [segment.text for segment in inspection.segments]
-    vectors = encoder.encode([" ".join(texts), *texts])  # one call an answer: a function of this answer alone
-    case = Case(index, text, AnswerVectors(inspection.segments, vectors[1:], vectors[:1]), reader)
+    texts = [" ".join(texts), *texts]
+    # One call of the encoder holds one answer and nothing else: its vectors are a function of this answer alone.
+    layers = None
+    if heads is not None and isinstance(encoder, SentenceTransformerEncoder):
+        layers = encoder.encode_layers(texts)
+    vectors = encoder.encode(texts) if layers is None else np.ascontiguousarray(layers[:, -1])
+    answer_vectors = AnswerVectors(inspection.segments, vectors[1:], vectors[:1])
+    case = Case(index, text, answer_vectors, None if layers is None else layers[1:], heads)
     off_topic = guards.off_topic(index, case.vectors, neighbours)
     return Prepared(index, text, (*inspection.flags, *([off_topic] if off_topic else [])), case)
 
@@ -102,17 +109,16 @@ class Grader:
         calibration: Calibration,
         *,
         judge: Judge | None = None,
-        reader: Reader | None = None,
-        degraded: str | None = None,
+        heads: BankHeads | None = None,
+        heads_calibration: Calibration | None = None,
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> None:
         self.bank = bank
         self.encoder = encoder
-        self.calibration = calibration
-        self.reader = reader
-        self.judge: Judge = judge or OfflineJudge(calibration, reader.revision if reader else None)
-        self.degraded = degraded
+        self.heads = heads
+        self.offline = OfflineJudge(calibration, heads_calibration, heads)
+        self.judge: Judge = judge or self.offline
         self.cache_folder = cache_folder
         self.max_answer_chars = max_answer_chars
         self._indexes: dict[str, QuestionIndex] = {}
@@ -134,14 +140,12 @@ class Grader:
         Embeddings of the bank are kept in `cache_folder`, by default in the user's cache folder.
         """
         found = load_bank(bank)
-        loaded = load_encoder(encoder, device)
-        offline = load_offline(loaded)
         return cls(
             found,
-            loaded,
-            offline.calibration,
-            reader=offline.reader,
-            degraded=offline.degraded,
+            load_encoder(encoder, device),
+            load_calibration("encoder"),
+            heads=load_heads(found.path),
+            heads_calibration=load_calibration("heads"),
             cache_folder=cache_folder or default_cache_folder(),
             max_answer_chars=max_answer_chars,
         )
@@ -163,13 +167,14 @@ class Grader:
         """
         answer = self._checked(answer)
         index = self._index_of(question)
-        prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id), self.reader)
+        heads, _ = self._heads(index)
+        prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id), heads)
         if prepared.case is None:
             return self._grade(prepared, not_gradable(index.question, prepared.refusal))
         judgements = [_verified(one, answer) for one in self.judge.judge(prepared.case, index.question.criteria)]
-        findings = self._misconceptions(prepared.case)
-        points, interval = self.calibration.points, self.calibration.interval
-        scored = score(index.question, judgements, findings, prepared.flags, points, interval)
+        findings = self.offline.misconceptions(prepared.case)
+        calibration = self.offline.calibration(prepared.case)
+        scored = score(index.question, judgements, findings, prepared.flags, calibration.points, calibration.interval)
         return self._grade(prepared, scored)
 
     # ---- steps ---------------------------------------------------------------------------------------------------
@@ -208,20 +213,20 @@ class Grader:
         indexes = [self._index(question) for question in self.bank.questions]
         return {index.question.id: neighbours_of(index, indexes) for index in indexes}
 
-    def _misconceptions(self, case: Case) -> list[MisconceptionFinding]:
-        probabilities = self.calibration.misconception_probabilities(case.misconception_rows())
-        return [
-            MisconceptionFinding(
-                misconception_id=signal.misconception_id,
-                probability=float(probability),
-                evidence=(case.quote(*signal.span),),
-            )
-            for signal, probability in zip(case.misconceptions, probabilities, strict=True)
-        ]
+    def _heads(self, index: QuestionIndex) -> tuple[QuestionHeads | None, str | None]:
+        """The heads that fit this rubric and encoder, or why those that are there do not."""
+        if self.heads is None or index.question.id not in self.heads.questions:
+            return None, None
+        if not isinstance(self.encoder, SentenceTransformerEncoder) or self.heads.encoder != self.encoder.revision:
+            return None, f"the bank's heads were not trained for the encoder {self.encoder.name}"
+        found = self.heads.questions[index.question.id]
+        if found.rubric != index.rubric:
+            return None, "the bank's heads were trained for another version of this rubric; run `grader train`"
+        return found, None
 
     def _grade(self, prepared: Prepared, scored: Scored) -> Grade:
         index = prepared.index
-        provenance = self.versions(index.rubric)
+        provenance = self.versions(index)
         similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
         return Grade(
             id="grd_" + content_hash([index.question.id, prepared.text.original, provenance.model_dump(mode="json")]),
@@ -239,17 +244,21 @@ class Grader:
             provenance=provenance,
         )
 
-    def versions(self, rubric: str = "") -> Provenance:
-        """The versions of everything that decides a grade; `rubric` is the hash of the question's own."""
+    def versions(self, index: QuestionIndex | None = None) -> Provenance:
+        """The versions of everything that decides a grade: of a question's, or of the grader as a whole."""
+        heads, degraded = (None, None) if index is None else self._heads(index)
+        zero_shot = index is not None and heads is None
+        calibration = self.offline.zero_shot if zero_shot else self.offline.with_heads or self.offline.zero_shot
+        version = "zero-shot" if zero_shot and self.judge is self.offline else self.judge.version
         return Provenance(
             grader=__version__,
             bank=self.bank.version,
-            rubric=rubric,
+            rubric=index.rubric if index else "",
             encoder=self.encoder.name,
             weights=self.encoder.revision,
-            calibration=self.calibration.version,
-            judge=f"{self.judge.name}@{self.judge.version}",
-            degraded=self.degraded,
+            calibration=calibration.version,
+            judge=f"{self.judge.name}@{version}",
+            degraded=degraded,
         )
 
 

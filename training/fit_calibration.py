@@ -1,10 +1,11 @@
 """Fits `grader/calibration-*.json` and reports how well each judge does on answers it has not seen.
 
-    python -m training.fit_calibration [--judge encoder|entailment] [--weights FILE] [--dry-run]
+    python -m training.fit_calibration [--judge encoder|heads] [--dry-run]
 
-`encoder` is fitted on all graded answers of `training/data/`, `entailment` on those that its reader was not trained on
-(see `train_judge.is_dev`). The point scale and the interval come from opinions with the answer's question left out of the
-fit. The bank's own samples take part in neither: they are the test. Deterministic; the bootstrap is seeded.
+`encoder` is fitted on all graded answers of `training/data/`, `heads` on those that the heads were not trained on
+(`GradedAnswer.set_aside`). The point scale and the interval come from opinions with the answer's question left out of the
+fit. The tests take part in neither: the bank's own samples, and `benchmarks/data/`, answers by writers who had seen neither
+the bank nor the training data. Deterministic; the bootstrap is seeded.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from grader.bank import Bank, expected_score, load_bank
 from grader.calibration import CLASSES, Calibration, Linear, calibration_file
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.evidence import SIGNALS, reference_similarity
+from grader.fitting import GradedAnswer, read_data
 from grader.index import build_index
-from grader.judges import MISCONCEPTION_SIGNALS, READER_MISCONCEPTION_SIGNALS, READER_SIGNALS, Reader
-from grader.judges.entailment import WEIGHTS, EntailmentReader
+from grader.judges import HEAD_MISCONCEPTION_SIGNALS, MISCONCEPTION_SIGNALS
+from grader.judges.heads import HEAD_SIGNALS, BankHeads, load_heads
 from grader.judges.offline import MET, PARTIAL, WRONG
 from grader.pipeline import neighbours_of, prepare
-from grader.schema import Flag, Interval, Judgement, MisconceptionFinding, PointScale
+from grader.schema import Flag, Interval, Judgement, MisconceptionFinding, PointScale, Question
 from grader.scoring import MISCONCEPTION_FROM, score, sigma
-from training.judge_data import GradedAnswer, graded_answers
-from training.train_judge import is_dev
 
+DATA = Path(__file__).parent / "data"
+UNSEEN = Path(__file__).parent.parent / "benchmarks" / "data"
 REGULARISATION = 0.3  # inverse strength C; chosen by left-out log loss among 0.03, 0.1, 0.3, 1, 3 (benchmarks/LOG.md)
 COVERAGE = 0.90
 BLANK_POINTS, BLANK_INTERVAL = PointScale(low=0, high=1), Interval(quantile=1, floor=1)
@@ -42,6 +44,7 @@ BLANK_POINTS, BLANK_INTERVAL = PointScale(low=0, high=1), Interval(quantile=1, f
 class Measured:
     """A graded answer and what the judge sees of it."""
 
+    question: Question
     graded: GradedAnswer
     flags: tuple[Flag, ...]
     criterion_rows: NDArray[np.float64]
@@ -51,37 +54,57 @@ class Measured:
     @property
     def labels(self) -> list[int]:
         verdicts = self.graded.verdicts
-        return [CLASSES.index(verdicts.get(c.id, "not_met")) for c in self.graded.question.criteria]
+        return [CLASSES.index(verdicts.get(c.id, "not_met")) for c in self.question.criteria]
 
 
 def sample_answers(bank: Bank) -> list[GradedAnswer]:
     """The samples that ship with the bank, with the score their verdicts add up to, kept inside their range."""
-    found = []
-    for question in bank.questions:
-        for sample in question.samples:
-            middle = min(max(expected_score(question, sample), sample.score[0]), sample.score[1])
-            held = frozenset(sample.misconceptions)
-            verdicts: dict[str, str] = dict(sample.verdicts)
-            found.append(GradedAnswer(question, sample.id, sample.kind, "", sample.answer, verdicts, held, middle))
-    return found
+    return [
+        GradedAnswer(
+            question_id=question.id,
+            id=sample.id,
+            quality=sample.kind,
+            answer=sample.answer,
+            verdicts=sample.verdicts,
+            misconceptions=sample.misconceptions,
+            score=min(max(expected_score(question, sample), sample.score[0]), sample.score[1]),
+        )
+        for question in bank.questions
+        for sample in question.samples
+    ]
+
+
+def unseen_answers(bank: Bank) -> list[GradedAnswer]:
+    """The answers of `benchmarks/data/`."""
+    lines = [
+        line
+        for file in sorted((UNSEEN / bank.info.id).glob("*.jsonl"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
+    return [GradedAnswer.model_validate_json(line) for line in lines]
 
 
 def measure_all(
-    bank: Bank, answers: list[GradedAnswer], encoder: SentenceTransformerEncoder, reader: Reader | None
+    bank: Bank, answers: list[GradedAnswer], encoder: SentenceTransformerEncoder, heads: BankHeads | None
 ) -> list[Measured]:
     """Every graded answer with what the judge sees; those that the guards refuse take no part."""
     indexes = {question.id: build_index(question, encoder) for question in bank.questions}
     neighbours = {name: neighbours_of(index, list(indexes.values())) for name, index in indexes.items()}
     rows = []
     for graded in answers:
-        name = graded.question.id
-        prepared = prepare(indexes[name], encoder, graded.text, neighbours[name], reader)
+        name = graded.question_id
+        of_question = heads.questions[name] if heads else None
+        prepared = prepare(indexes[name], encoder, graded.answer, neighbours[name], of_question)
         if prepared.case is None:
             print(f"refused: {name}/{graded.id} ({graded.quality}): {prepared.refusal}")
             continue
         case = prepared.case
         similarity = reference_similarity(case.index, case.vectors)
-        rows.append(Measured(graded, prepared.flags, case.criterion_rows(), case.misconception_rows(), similarity))
+        question = case.index.question
+        rows.append(
+            Measured(question, graded, prepared.flags, case.criterion_rows(), case.misconception_rows(), similarity)
+        )
     return rows
 
 
@@ -105,16 +128,14 @@ def fit(rows: list[Measured], points: PointScale, interval: Interval, fitted_on:
     labels = np.array([label for row in rows for label in row.labels])
     known = [row for row in rows if row.graded.misconceptions is not None and len(row.misconception_rows)]
     held_rows = np.concatenate([row.misconception_rows for row in known])
-    held = np.array(
-        [int(m.id in (r.graded.misconceptions or ())) for r in known for m in r.graded.question.misconceptions]
-    )
-    with_reader = criterion_rows.shape[1] > len(SIGNALS)
+    held = np.array([int(m.id in (r.graded.misconceptions or ())) for r in known for m in r.question.misconceptions])
+    with_heads = criterion_rows.shape[1] > len(SIGNALS)
     return Calibration(
-        signals=(*SIGNALS, *READER_SIGNALS) if with_reader else SIGNALS,
+        signals=(*SIGNALS, *HEAD_SIGNALS) if with_heads else SIGNALS,
         classes=CLASSES,
         criterion=fit_linear(criterion_rows, labels, classes=len(CLASSES)),
         misconception_signals=(
-            (*MISCONCEPTION_SIGNALS, *READER_MISCONCEPTION_SIGNALS) if with_reader else MISCONCEPTION_SIGNALS
+            (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS) if with_heads else MISCONCEPTION_SIGNALS
         ),
         misconception=fit_linear(held_rows, held, classes=1),
         points=points,
@@ -129,7 +150,7 @@ Opinions = list[tuple[list[Judgement], list[MisconceptionFinding]]]
 def opinion(row: Measured, calibration: Calibration) -> tuple[list[Judgement], list[MisconceptionFinding]]:
     """What the judge says of a measured answer."""
     probabilities = calibration.verdict_probabilities(row.criterion_rows)
-    question = row.graded.question
+    question = row.question
     said = [
         Judgement(criterion_id=c.id, p_met=float(p[MET]), p_partial=float(p[PARTIAL]), p_contradicted=float(p[WRONG]))
         for c, p in zip(question.criteria, probabilities, strict=True)
@@ -145,16 +166,16 @@ def opinion(row: Measured, calibration: Calibration) -> tuple[list[Judgement], l
 def left_out(rows: list[Measured]) -> Opinions:
     """Each answer judged by a calibration that has not seen its question."""
     by_question = {}
-    for name in {row.graded.question.id for row in rows}:
-        others = [row for row in rows if row.graded.question.id != name]
+    for name in {row.question.id for row in rows}:
+        others = [row for row in rows if row.question.id != name]
         by_question[name] = fit(others, BLANK_POINTS, BLANK_INTERVAL, "left out")
-    return [opinion(row, by_question[row.graded.question.id]) for row in rows]
+    return [opinion(row, by_question[row.question.id]) for row in rows]
 
 
 def scores(rows: list[Measured], opinions: Opinions, points: PointScale, interval: Interval) -> NDArray[np.float64]:
     """Shape (answers, 3): score and the ends of its interval."""
     results = [
-        score(row.graded.question, said, found, row.flags, points, interval)
+        score(row.question, said, found, row.flags, points, interval)
         for row, (said, found) in zip(rows, opinions, strict=True)
     ]
     return np.array([[r.score, *(r.interval or (0, 0))] for r in results], dtype=float)
@@ -170,7 +191,7 @@ def choose_points(rows: list[Measured], opinions: Opinions) -> PointScale:
 def choose_interval(rows: list[Measured], opinions: Opinions, points: PointScale, floor: float = 5.0) -> Interval:
     """The quantile that puts 90 % of left-out answers inside their interval."""
     found = scores(rows, opinions, points, Interval(quantile=1, floor=floor))[:, 0]
-    spread = np.array([sigma(row.graded.question, said, floor) for row, (said, _) in zip(rows, opinions, strict=True)])
+    spread = np.array([sigma(row.question, said, floor) for row, (said, _) in zip(rows, opinions, strict=True)])
     ratio = np.abs(found - np.array([row.graded.score for row in rows])) / spread
     return Interval(quantile=round(float(np.quantile(ratio, COVERAGE)), 3), floor=floor)
 
@@ -181,7 +202,7 @@ def choose_interval(rows: list[Measured], opinions: Opinions, points: PointScale
 def spearman(found: NDArray[np.float64], rows: list[Measured]) -> str:
     """Spearman's rho with a 95 % bootstrap interval that draws whole questions."""
     target = np.array([row.graded.score for row in rows])
-    owner = np.array([row.graded.question.id for row in rows])
+    owner = np.array([row.question.id for row in rows])
     names, random = np.unique(owner), np.random.default_rng(0)
     draws = []
     for _ in range(1000):
@@ -198,10 +219,12 @@ def report(rows: list[Measured], opinions: Opinions, points: PointScale, interva
     error = np.abs(result[:, 0] - target)
     inside = (result[:, 1] <= target) & (target <= result[:, 2])
     print(
-        f"{len(rows)} answers to {len({row.graded.question.id for row in rows})} questions, each question left out of its fit"
+        f"{len(rows)} answers to {len({row.question.id for row in rows})} questions, each question left out of its fit"
     )
     print(f"  grader        Spearman {spearman(result[:, 0], rows)}, mean absolute error {error.mean():.1f} of 100")
-    print(f"  length only   Spearman {spearman(np.array([float(len(row.graded.text.split())) for row in rows]), rows)}")
+    print(
+        f"  length only   Spearman {spearman(np.array([float(len(row.graded.answer.split())) for row in rows]), rows)}"
+    )
     print(f"  plain cosine  Spearman {spearman(np.array([row.similarity for row in rows]), rows)}")
     width = np.mean(result[:, 2] - result[:, 1])
     print(f"  {inside.mean():.0%} inside the interval, which is {width:.0f} points wide on average")
@@ -235,26 +258,26 @@ def _likeliest(judgement: Judgement) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--judge", choices=("encoder", "entailment"), default="entailment")
-    parser.add_argument("--bank", type=Path, default=None)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--judge", choices=("encoder", "heads"), default="heads")
     parser.add_argument("--dry-run", action="store_true", help="report only, write nothing")
     arguments = parser.parse_args()
-    bank = load_bank(arguments.bank)
+    bank = load_bank()
     encoder = SentenceTransformerEncoder(device="cpu")
-    reader = EntailmentReader(encoder, arguments.weights) if arguments.judge == "entailment" else None
-    answers = [graded for graded in graded_answers(bank) if reader is None or is_dev(graded)]
-    rows = measure_all(bank, answers, encoder, reader)
+    heads = load_heads(bank.path) if arguments.judge == "heads" else None
+    data = read_data(bank, DATA / bank.info.id)
+    answers = [a for part in data.answers.values() for a in part if heads is None or a.set_aside]
+    rows = measure_all(bank, answers, encoder, heads)
     opinions = left_out(rows)
     points = choose_points(rows, opinions)
     interval = choose_interval(rows, opinions, points)
-    print("# Fit, each question left out of the calibration it is judged by")
+    print("# Fit: each question left out of the calibration it is judged by")
     report(rows, opinions, points, interval)
     fitted_on = f"{len(rows)} graded answers to {len(bank.questions)} questions of {bank.version}"
     calibration = fit(rows, points, interval, fitted_on)
-    print("# Test: the bank's own samples")
-    tests = measure_all(bank, sample_answers(bank), encoder, reader)
-    report(tests, [opinion(row, calibration) for row in tests], points, interval)
+    for title, tests in (("the bank's own samples", sample_answers(bank)), ("unseen writers", unseen_answers(bank))):
+        print(f"# Test: {title}")
+        measured = measure_all(bank, tests, encoder, heads)
+        report(measured, [opinion(row, calibration) for row in measured], points, interval)
     print(
         f"point scale {points.low:g} to {points.high:g}, interval {interval.quantile:g} sigma; version {calibration.version}"
     )

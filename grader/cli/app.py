@@ -91,6 +91,23 @@ def serve(
     run(host=host, port=port, workers=workers)
 
 
+@app.command()
+def train(
+    path: Annotated[Path, typer.Argument(help="Folder of the bank.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with statements/ and answers/ (docs/training.md).")
+    ] = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="Also learn from the answers set aside for the calibration.")
+    ] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Teach the grader a bank: fit heads for its criteria and write them beside it (heads.safetensors)."""
+    from grader.cli import authoring
+
+    raise typer.Exit(authoring.train(path, data, device, use_all=all))
+
+
 @questions_app.callback()
 def _questions(context: typer.Context) -> None:
     if context.invoked_subcommand is None:

@@ -9,10 +9,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from grader.bank import read_bank
+from grader.bank import load_bank, read_bank
 from grader.banktest import BankTest, Tally, run, write_baseline
 from grader.cli import output
 from grader.cli.grading import load
+from grader.encoders.sentence_transformer import SentenceTransformerEncoder
+from grader.errors import BankError, Problem
+from grader.fitting import fit_heads, read_data
+from grader.judges.heads import save_heads
 
 
 def check(path: Path) -> int:
@@ -47,6 +51,29 @@ def test(path: Path, encoder: str, device: str, *, as_json: bool, update_baselin
     else:
         _print(outcome, verbose)
     return 0 if outcome.passed else 1
+
+
+def train(path: Path, data: Path | None, device: str, *, use_all: bool) -> int:
+    """Fits the heads of a bank; exit status 1 when no question has enough to learn from."""
+    if data is not None and not data.is_dir():
+        raise BankError([Problem(str(data), 0, "", "there is no such folder; docs/training.md says what goes into it")])
+    bank = load_bank(path)
+    found = read_data(bank, data)
+    encoder = SentenceTransformerEncoder(device=device)
+    with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("fitting heads", total=len(bank.questions))
+        heads = fit_heads(
+            bank, found, encoder, use_all=use_all, progress=lambda done, _total: progress.update(task, completed=done)
+        )
+    if not heads:
+        print("No question has enough to learn from: each criterion needs a contradiction or two.", file=sys.stderr)
+        return 1
+    file = save_heads(path, heads, encoder.revision, {"data": found.version, "all": str(use_all)})
+    statements, answers = (sum(map(len, part.values())) for part in (found.statements, found.answers))
+    print(
+        f"{file}: heads for {len(heads)} of {len(bank.questions)} questions from {statements} statements and {answers} answers."
+    )
+    return 0
 
 
 def _print(outcome: BankTest, verbose: bool) -> None:

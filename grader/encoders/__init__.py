@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]  # (texts, dimensions), rows of length 1
+LayerVectors = NDArray[np.float32]  # (texts, layers, dimensions), vectors of length 1
 
 EMBEDDED = "embedded"
 

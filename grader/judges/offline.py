@@ -1,80 +1,79 @@
-"""The offline judge: how close the answer's sentences are to each criterion's right and wrong wordings, and what a
-trained reader makes of them where there is one; weighed by the calibration that was fitted for just that."""
+"""The offline judge: how close the answer's sentences are to each criterion's right and wrong wordings, and what the
+bank's trained heads make of them where there are some; weighed by the calibration that was fitted for just that."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
-from grader.calibration import CLASSES, Calibration, load_calibration
-from grader.encoders import Encoder
-from grader.errors import CalibrationError, EncoderError
+import numpy as np
+from numpy.typing import NDArray
+
+from grader.calibration import CLASSES, Calibration
+from grader.errors import CalibrationError
 from grader.evidence import SIGNALS
-from grader.judges import MISCONCEPTION_SIGNALS, READER_MISCONCEPTION_SIGNALS, READER_SIGNALS, Case, Reader
-from grader.schema import Criterion, Judgement
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from grader.judges import HEAD_MISCONCEPTION_SIGNALS, MISCONCEPTION_SIGNALS, Case
+from grader.judges.heads import HEAD_SIGNALS, BankHeads
+from grader.schema import Criterion, Judgement, MisconceptionFinding
 
 MET, PARTIAL, WRONG = CLASSES.index("met"), CLASSES.index("partial"), CLASSES.index("contradicted")
 
 
 class OfflineJudge:
-    """Deterministic, without a network. `encoder` without a reader, `entailment` with one."""
+    """Deterministic, without a network: zero-shot for any question, with heads for those the bank was trained on."""
 
-    def __init__(self, calibration: Calibration, reader_revision: str | None = None) -> None:
-        signals = (*SIGNALS, *READER_SIGNALS) if reader_revision else SIGNALS
-        held = (*MISCONCEPTION_SIGNALS, *READER_MISCONCEPTION_SIGNALS) if reader_revision else MISCONCEPTION_SIGNALS
-        if (calibration.signals, calibration.misconception_signals) != (signals, held):
-            raise CalibrationError(
-                "The calibration was fitted on other signals than this version measures; fit it again."
-            )
-        self.calibration = calibration
-        self.judged_by: Literal["encoder", "entailment"] = "entailment" if reader_revision else "encoder"
-        self.name: str = self.judged_by
-        self.version = f"{reader_revision}+{calibration.version}" if reader_revision else calibration.version
+    name = "offline"
+
+    def __init__(
+        self, zero_shot: Calibration, with_heads: Calibration | None = None, heads: BankHeads | None = None
+    ) -> None:
+        _check(zero_shot, SIGNALS, MISCONCEPTION_SIGNALS)
+        if with_heads is not None:
+            _check(with_heads, (*SIGNALS, *HEAD_SIGNALS), (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS))
+        self.zero_shot = zero_shot
+        self.with_heads = with_heads
+        self.version = f"{heads.revision if heads else 'zero-shot'}"
+
+    def calibration(self, case: Case | None) -> Calibration:
+        """The calibration that decides a case: the one for heads where there are heads."""
+        if case is not None and case.heads is not None and self.with_heads is not None:
+            return self.with_heads
+        return self.zero_shot
 
     def judge(self, case: Case, criteria: Sequence[Criterion]) -> list[Judgement]:
         """See Judge.judge."""
-        probabilities = self.calibration.verdict_probabilities(case.criterion_rows())
-        judgements = {}
-        for signal, row in zip(case.signals, probabilities, strict=True):
-            wrong = row[WRONG] > max(row[MET], row[PARTIAL])
-            judgements[signal.criterion_id] = Judgement(
-                criterion_id=signal.criterion_id,
-                p_met=float(row[MET]),
-                p_partial=float(row[PARTIAL]),
-                p_contradicted=float(row[WRONG]),
-                evidence=(case.quote(*(signal.wrong_span if wrong else signal.support_span)),),
-                judged_by=self.judged_by,
-            )
+        probabilities = self.calibration(case).verdict_probabilities(case.criterion_rows())
+        judgements = {
+            criterion.id: self._judgement(case, number, row)
+            for number, (criterion, row) in enumerate(zip(case.index.question.criteria, probabilities, strict=True))
+        }
         return [judgements[criterion.id] for criterion in criteria]
 
+    def _judgement(self, case: Case, number: int, row: NDArray[np.float64]) -> Judgement:
+        wrong = row[WRONG] > row[MET] + row[PARTIAL]
+        if case.reading is not None:
+            span = (case.reading.wrong_spans if wrong else case.reading.right_spans)[number]
+        else:
+            span = case.signals[number].wrong_span if wrong else case.signals[number].support_span
+        return Judgement(
+            criterion_id=case.signals[number].criterion_id,
+            p_met=float(row[MET]),
+            p_partial=float(row[PARTIAL]),
+            p_contradicted=float(row[WRONG]),
+            evidence=(case.quote(span),),
+        )
 
-@dataclass(frozen=True)
-class Offline:
-    """What the offline judge needs, loaded; `degraded` says why it is not what it could be."""
+    def misconceptions(self, case: Case) -> list[MisconceptionFinding]:
+        """How likely the answer holds each misconception, and where."""
+        probabilities = self.calibration(case).misconception_probabilities(case.misconception_rows())
+        spans = [m.span for m in case.misconceptions] if case.reading is None else case.reading.held_spans
+        return [
+            MisconceptionFinding(
+                misconception_id=m.misconception_id, probability=float(p), evidence=(case.quote(span),)
+            )
+            for m, p, span in zip(case.misconceptions, probabilities, spans, strict=True)
+        ]
 
-    calibration: Calibration
-    reader: Reader | None
-    degraded: str | None = None
 
-    def judge(self) -> OfflineJudge:
-        return OfflineJudge(self.calibration, self.reader.revision if self.reader else None)
-
-
-def load_offline(encoder: Encoder, weights: Path | None = None) -> Offline:
-    """The reader and its calibration for the embedded encoder; without its weights the zero-shot judge, and why."""
-    from grader.encoders.sentence_transformer import SentenceTransformerEncoder
-
-    if not isinstance(encoder, SentenceTransformerEncoder) or not encoder.embedded:
-        reason = f"judge and calibration were fitted for the embedded encoder, not for {encoder.name}"
-        return Offline(load_calibration("encoder"), None, reason)
-    from grader.judges.entailment import WEIGHTS, EntailmentReader
-
-    try:
-        reader = EntailmentReader(encoder, weights or WEIGHTS)
-    except EncoderError as error:
-        return Offline(load_calibration("encoder"), None, str(error))
-    return Offline(load_calibration("entailment"), reader)
+def _check(calibration: Calibration, signals: Sequence[str], misconception_signals: Sequence[str]) -> None:
+    if (calibration.signals, calibration.misconception_signals) != (tuple(signals), tuple(misconception_signals)):
+        raise CalibrationError("The calibration was fitted on other signals than this version measures; fit it again.")

@@ -29,7 +29,7 @@ class ScriptedJudge:
         entry = self.script.get(criterion.id, "not_met")
         verdict, words = entry if isinstance(entry, tuple) else (entry, None)
         if words is None:
-            evidence = case.quote(0, 0)
+            evidence = case.quote((0, 0))
         else:
             start = max(0, case.answer.original.find(words))
             evidence = EvidenceSpan(start=start, end=start + len(words), text=words)

@@ -108,7 +108,7 @@ def test_files_that_are_not_text_or_too_large(tmp_path: Path) -> None:
 def test_two_questions_with_one_id(tmp_path: Path) -> None:
     write_bank(tmp_path)
     (tmp_path / "two.yaml").write_text(GOOD, encoding="utf-8")
-    with pytest.raises(BankError, match="'why-sky' is also in sky.yaml"):
+    with pytest.raises(BankError, match=r"'why-sky' is also in sky\.yaml"):
         load_bank(tmp_path)
 
 
