@@ -16,10 +16,12 @@ MOST_HINTS = 4
 QUOTE_CHARS = 160
 
 
-def write(question: Question, scored: Scored, flags: Sequence[Flag]) -> Feedback:
+def write(question: Question, scored: Scored) -> Feedback:
     """Summary, strengths with quotes, improvements as hints and corrections, next steps."""
     if scored.score is None:
-        return Feedback(summary=f"No score was given. {scored.review_reasons[0]}", next_steps=_after_refusal(flags))
+        return Feedback(
+            summary=f"No score was given. {scored.review_reasons[0]}", next_steps=_after_refusal(scored.flags)
+        )
     met = [result for result in scored.criteria if result.verdict == "met"]
     partial = [result for result in scored.criteria if result.verdict == "partial"]
     wrong = [result for result in scored.criteria if result.verdict == "contradicted"]
@@ -27,7 +29,7 @@ def write(question: Question, scored: Scored, flags: Sequence[Flag]) -> Feedback
         summary=_summary(question, scored, len(met), len(partial), len(wrong)),
         strengths=tuple(_strength(result) for result in _by_points(met)[:MOST_QUOTES]),
         improvements=tuple(_improvements(scored, wrong, partial)),
-        next_steps=tuple(_next_steps(question, scored, flags)),
+        next_steps=tuple(_next_steps(question, scored)),
     )
 
 
@@ -102,9 +104,9 @@ def _is_spare(result: CriterionResult, scored: Scored) -> bool:
     return any(r.group == result.group and r.verdict == "met" and r.points == 0 for r in scored.criteria)
 
 
-def _next_steps(question: Question, scored: Scored, flags: Sequence[Flag]) -> list[str]:
+def _next_steps(question: Question, scored: Scored) -> list[str]:
     steps = []
-    codes = {flag.code for flag in flags}
+    codes = {flag.code for flag in scored.flags}
     if "keyword_list" in codes:
         steps.append("Turn each term into a sentence that says what it does or why it matters.")
     if "off_topic" in codes:

@@ -119,7 +119,7 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
 
 
 def off_topic(index: QuestionIndex, answer: AnswerVectors, neighbours: Neighbours | None) -> Flag | None:
-    """Whether the answer belongs to another question, or to none."""
+    """Whether the answer seems to belong elsewhere; `scoring` drops the suspicion when it covers points."""
     if not index.question.uses_similarity:
         return None
     own = max(float(closest(answer.whole, index.references)[0]), float((answer.whole @ index.prompt.T)[0, 0]))

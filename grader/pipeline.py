@@ -170,7 +170,7 @@ class Grader:
         heads, _ = self._heads(index)
         prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id), heads)
         if prepared.case is None:
-            return self._grade(prepared, not_gradable(index.question, prepared.refusal))
+            return self._grade(prepared, not_gradable(index.question, prepared.refusal, prepared.flags))
         judgements = [_verified(one, answer) for one in self.judge.judge(prepared.case, index.question.criteria)]
         findings = self.offline.misconceptions(prepared.case)
         calibration = self.offline.calibration(prepared.case)
@@ -238,9 +238,9 @@ class Grader:
             coverage=scored.coverage,
             criteria=scored.criteria,
             misconceptions=scored.misconceptions,
-            flags=prepared.flags,
+            flags=scored.flags,
             review_reasons=scored.review_reasons,
-            feedback=feedback.write(index.question, scored, prepared.flags),
+            feedback=feedback.write(index.question, scored),
             provenance=provenance,
         )
 

@@ -6,7 +6,7 @@ One pure function, no model, no I/O. The rules, in order:
 2. a criterion more likely contradicted than met earns nothing; so does one below `PARTIAL_FROM`;
 3. of a group only the best `any_of` count;
 4. every misconception found takes its penalty; the score never goes below 0;
-5. an answer that is off topic or was not gradable earns no points for words that happen to be close.
+5. an answer that looks off topic and covers next to nothing earns no points for words that happen to be close.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from grader.schema import (
 # Shares of a criterion's points, after stretching: below the first nothing is credited, from the second on all of it.
 PARTIAL_FROM = 0.25
 MET_FROM = 0.75
+# Coverage from which on an answer is on topic whatever it looks like: right answers without jargon are far from everything.
+ON_TOPIC_COVERAGE = 0.25
 # A misconception is charged only when it is more likely than not.
 MISCONCEPTION_FROM = 0.5
 # Score points; an interval wider than this says too little to act on without a person.
@@ -57,6 +59,7 @@ class Scored:
     criteria: tuple[CriterionResult, ...]
     misconceptions: tuple[MisconceptionResult, ...]
     review_reasons: tuple[str, ...]
+    flags: tuple[Flag, ...]  # those that stand
 
 
 def score(
@@ -68,8 +71,13 @@ def score(
     interval: Interval,
 ) -> Scored:
     """Adds the points up. `judgements` has one entry a criterion, in the question's order."""
+    shares = [_share(judgement, points) for judgement in judgements]
+    if any(flag.code == "off_topic" for flag in flags):
+        if _earned(question, shares) >= ON_TOPIC_COVERAGE * MAX_SCORE:
+            flags = [flag for flag in flags if flag.code != "off_topic"]
+        else:
+            shares = [0.0] * len(shares)
     off_topic = any(flag.code == "off_topic" for flag in flags)
-    shares = [0.0 if off_topic else _share(judgement, points) for judgement in judgements]
     counted = _counted(question, shares)
     results = tuple(
         _result(question, number, judgement, share, number in counted, off_topic)
@@ -89,10 +97,11 @@ def score(
         criteria=results,
         misconceptions=held,
         review_reasons=reasons,
+        flags=tuple(flags),
     )
 
 
-def not_gradable(question: Question, reason: str) -> Scored:
+def not_gradable(question: Question, reason: str, flags: Sequence[Flag] = ()) -> Scored:
     """A grade without a number: nothing was judged, and nobody should read a zero into it."""
     results = tuple(
         CriterionResult(
@@ -109,7 +118,7 @@ def not_gradable(question: Question, reason: str) -> Scored:
         )
         for criterion in question.criteria
     )
-    return Scored("not_gradable", None, None, 0.0, results, (), (reason,))
+    return Scored("not_gradable", None, None, 0.0, results, (), (reason,), tuple(flags))
 
 
 def credit(judgement: Judgement) -> float:
@@ -136,6 +145,10 @@ def _verdict(judgement: Judgement, share: float, off_topic: bool) -> Verdict:
     if share >= MET_FROM:
         return "met"
     return "partial" if share >= PARTIAL_FROM else "not_met"
+
+
+def _earned(question: Question, shares: Sequence[float]) -> float:
+    return sum(question.criteria[number].points * shares[number] for number in _counted(question, shares))
 
 
 def _counted(question: Question, shares: Sequence[float]) -> set[int]:

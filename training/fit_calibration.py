@@ -2,8 +2,7 @@
 
     python -m training.fit_calibration [--judge encoder|heads] [--dry-run]
 
-`encoder` is fitted on all graded answers of `training/data/`, `heads` on those that the heads were not trained on
-(`GradedAnswer.set_aside`). The point scale and the interval come from opinions with the answer's question left out of the
+Both are fitted on the graded answers of `training/data/` that heads are not trained on (`GradedAnswer.set_aside`). The point scale and the interval come from opinions with the answer's question left out of the
 fit. The tests take part in neither: the bank's own samples, and `benchmarks/data/`, answers by writers who had seen neither
 the bank nor the training data. Deterministic; the bootstrap is seeded.
 """
@@ -25,7 +24,7 @@ from grader.calibration import CLASSES, Calibration, Linear, calibration_file
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.evidence import SIGNALS, reference_similarity
 from grader.fitting import GradedAnswer, read_data
-from grader.index import build_index
+from grader.index import build_index, default_cache_folder
 from grader.judges import HEAD_MISCONCEPTION_SIGNALS, MISCONCEPTION_SIGNALS
 from grader.judges.heads import HEAD_SIGNALS, BankHeads, load_heads
 from grader.judges.offline import MET, PARTIAL, WRONG
@@ -89,7 +88,7 @@ def measure_all(
     bank: Bank, answers: list[GradedAnswer], encoder: SentenceTransformerEncoder, heads: BankHeads | None
 ) -> list[Measured]:
     """Every graded answer with what the judge sees; those that the guards refuse take no part."""
-    indexes = {question.id: build_index(question, encoder) for question in bank.questions}
+    indexes = {question.id: build_index(question, encoder, default_cache_folder()) for question in bank.questions}
     neighbours = {name: neighbours_of(index, list(indexes.values())) for name, index in indexes.items()}
     rows = []
     for graded in answers:
@@ -265,7 +264,7 @@ def main() -> None:
     encoder = SentenceTransformerEncoder(device="cpu")
     heads = load_heads(bank.path) if arguments.judge == "heads" else None
     data = read_data(bank, DATA / bank.info.id)
-    answers = [a for part in data.answers.values() for a in part if heads is None or a.set_aside]
+    answers = [a for part in data.answers.values() for a in part if a.set_aside]
     rows = measure_all(bank, answers, encoder, heads)
     opinions = left_out(rows)
     points = choose_points(rows, opinions)

@@ -82,11 +82,17 @@ def test_an_abstained_judgement_earns_nothing_and_goes_to_review() -> None:
     assert (result.score, result.outcome, result.criteria[0].verdict) == (40.0, "needs_review", "abstained")
 
 
-def test_an_answer_off_topic_earns_nothing() -> None:
+def test_an_answer_off_topic_earns_nothing_for_words_that_are_close() -> None:
     flag = Flag(code="off_topic", message="about something else")
-    result = score(question(), said(a=MET, b=WRONG), [], [flag], POINTS, INTERVAL)
-    assert (result.score, result.outcome) == (0.0, "needs_review")
+    result = score(question(), said(a=MISSING, b=PARTLY), [], [flag], POINTS, INTERVAL)
+    assert (result.score, result.outcome, result.flags) == (0.0, "needs_review", (flag,))
     assert {r.verdict for r in result.criteria} == {"not_met"}
+
+
+def test_an_answer_that_covers_the_points_is_on_topic_whatever_it_looks_like() -> None:
+    flag = Flag(code="off_topic", message="about something else")
+    result = score(question(), said(a=MET, b=MISSING), [], [flag], POINTS, INTERVAL)
+    assert (result.score, result.outcome, result.flags) == (60.0, "graded", ())
 
 
 def test_not_gradable_has_no_number_anywhere() -> None:

@@ -1,0 +1,168 @@
+"""Criterion heads: fitted on a small bank for real, saved, loaded, used, and refused when they do not fit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from grader import BankError, Grader, load_bank
+from grader.bank import DEFAULT_BANK, rubric_hash
+from grader.calibration import load_calibration
+from grader.encoders.sentence_transformer import SentenceTransformerEncoder
+from grader.fitting import GradedAnswer, TrainingData, fit_heads, read_data
+from grader.judges.heads import HEAD_SIGNALS, QuestionHeads, load_heads, read, save_heads, span_features
+
+ENCODER = SentenceTransformerEncoder(device="cpu")
+QUESTION = load_bank().question("zero-grad")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank of one question, with heads fitted on nothing but its exemplars and contradictions."""
+    folder = tmp_path_factory.mktemp("bank")
+    for name in ("bank.yaml", "11-zero-grad.yaml"):
+        shutil.copy(DEFAULT_BANK / name, folder)
+    bank = load_bank(folder)
+    save_heads(folder, fit_heads(bank, read_data(bank, None), ENCODER), ENCODER.revision, {"data": "none"})
+    return folder
+
+
+def heads_of(folder: Path) -> QuestionHeads:
+    loaded = load_heads(folder)
+    assert loaded is not None
+    return loaded.questions["zero-grad"]
+
+
+def test_a_head_tells_a_right_sentence_from_a_wrong_one_it_has_not_seen(small: Path) -> None:
+    heads = heads_of(small)
+    place = [criterion.id for criterion in QUESTION.criteria].index("accumulates")
+    right, wrong, other = (
+        read(heads, ENCODER.encode_layers([text])).rows[place]
+        for text in (
+            "The fresh gradient gets summed with what was stored there already.",
+            "The fresh gradient replaces what was stored there already.",
+            "Lasagne is baked for forty minutes.",
+        )
+    )
+    first, second = HEAD_SIGNALS.index("head_right"), HEAD_SIGNALS.index("head_wrong")
+    assert right[first] > max(wrong[first], other[first])
+    assert wrong[second] > max(right[second], other[second])
+
+
+def test_fitting_twice_gives_the_same_heads(small: Path) -> None:
+    bank = load_bank(small)
+    again = fit_heads(bank, read_data(bank, None), ENCODER)["zero-grad"]
+    np.testing.assert_array_equal(again.right.astype(np.float16), heads_of(small).right.astype(np.float16))
+
+
+def test_shapes_follow_the_rubric(small: Path) -> None:
+    heads = heads_of(small)
+    width = ENCODER.encode_layers(["x"]).reshape(1, -1).shape[1]
+    assert heads.right.shape == heads.wrong.shape == (len(QUESTION.criteria), width)
+    assert heads.held.shape == (len(QUESTION.misconceptions), width)
+    assert heads.rubric == rubric_hash(QUESTION)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_reading_has_a_row_a_criterion_and_spans_inside_the_answer(small: Path, count: int) -> None:
+    layers = ENCODER.encode_layers([f"sentence number {i} about gradients" for i in range(count)])
+    assert span_features(layers).shape[0] == 2 * count - 1
+    reading = read(heads_of(small), layers)
+    assert reading.rows.shape == (len(QUESTION.criteria), len(HEAD_SIGNALS))
+    spans = [*reading.right_spans, *reading.wrong_spans, *reading.held_spans]
+    assert all(0 <= first <= last < count for first, last in spans)
+
+
+def test_the_last_layer_is_the_sentence_vector() -> None:
+    texts = ["backward() adds to .grad", "word " * 700]
+    np.testing.assert_allclose(ENCODER.encode_layers(texts)[:, -1], ENCODER.encode(texts), atol=1e-5)
+
+
+def test_a_bank_with_heads_uses_them_and_says_so(small: Path) -> None:
+    grader = Grader(
+        load_bank(small),
+        ENCODER,
+        load_calibration("encoder"),
+        heads=load_heads(small),
+        heads_calibration=load_calibration("heads"),
+    )
+    grade = grader.grade(
+        "zero-grad", "Every call of backward adds to what is there, so the old gradients are cleared first."
+    )
+    assert grade.provenance.judge.startswith("offline@")
+    assert grade.provenance.judge != "offline@zero-shot"
+    assert grade.provenance.degraded is None
+    assert grade.provenance.calibration == load_calibration("heads").version
+
+
+def test_a_changed_rubric_is_judged_without_heads_and_says_so(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bank"
+    shutil.copytree(small, folder)
+    file = folder / "11-zero-grad.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(QUESTION.prompt, QUESTION.prompt + " Say why."), encoding="utf-8")
+    grader = Grader(
+        load_bank(folder),
+        ENCODER,
+        load_calibration("encoder"),
+        heads=load_heads(folder),
+        heads_calibration=load_calibration("heads"),
+    )
+    grade = grader.grade("zero-grad", "Every call of backward adds to what is there already.")
+    assert grade.score is not None
+    assert grade.provenance.judge == "offline@zero-shot"
+    assert grade.provenance.degraded is not None
+    assert "another version of this rubric" in grade.provenance.degraded
+
+
+def test_damaged_heads_say_what_to_do(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bank"
+    shutil.copytree(small, folder)
+    file = folder / "heads.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(BankError, match="run `grader train` again"):
+        load_heads(folder)
+
+
+def test_a_bank_without_heads_has_none(tmp_path: Path) -> None:
+    assert load_heads(tmp_path) is None
+
+
+def test_the_shipped_heads_fit_the_shipped_bank() -> None:
+    loaded = load_heads(DEFAULT_BANK)
+    assert loaded is not None
+    assert loaded.encoder == ENCODER.revision
+    assert {name: heads.rubric for name, heads in loaded.questions.items()} == {
+        question.id: rubric_hash(question) for question in load_bank().questions
+    }
+
+
+def test_a_question_without_contradictions_has_no_heads(small: Path) -> None:
+    bank = load_bank(small)
+    bare = [c.model_copy(update={"contradictions": ()}) for c in bank.questions[0].criteria]
+    changed = bank.questions[0].model_copy(update={"criteria": tuple(bare)})
+    without = type(bank)(bank.info, (changed,), bank.path)
+    assert fit_heads(without, read_data(without, None), ENCODER) == {}
+
+
+def test_data_faults_are_named(tmp_path: Path) -> None:
+    (tmp_path / "statements").mkdir()
+    file = tmp_path / "statements" / "11-zero-grad.jsonl"
+    file.write_text('{"criterion": "accumulates", "verdict": "yes", "text": "x"}\nnot json\n', encoding="utf-8")
+    with pytest.raises(BankError) as caught:
+        read_data(load_bank(), tmp_path)
+    assert [problem.line for problem in caught.value.problems] == [1, 2]
+
+
+def test_the_training_data_hold_no_sample_of_the_bank() -> None:
+    bank = load_bank()
+    folder = Path(__file__).parents[2] / "training" / "data" / "pytorch"
+    data: TrainingData = read_data(bank, folder)
+    samples = {" ".join(sample.answer.split()) for question in bank.questions for sample in question.samples}
+    answers: list[GradedAnswer] = [answer for part in data.answers.values() for answer in part]
+    assert len(answers) > 2000
+    assert not samples & {" ".join(answer.answer.split()) for answer in answers}
+    assert 0.1 < sum(answer.set_aside for answer in answers) / len(answers) < 0.25
