@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None, load: Callable[[], Grader] | No
         description=DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
+        # The usual documentation pages load scripts from elsewhere; ours is in web/pages.py and works offline.
+        docs_url=None,
         redoc_url=None,
     )
     app.state.settings = chosen

@@ -92,8 +92,6 @@ class SecurityHeaders:
     """Adds SECURITY_HEADERS to every response."""
 
     HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
-    # The interactive API documentation needs scripts; it shows no user's text.
-    WITH_SCRIPTS = ("/docs",)
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -102,11 +100,10 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = self.HEADERS[1:] if scope["path"] in self.WITH_SCRIPTS else self.HEADERS
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
+                message["headers"] = [*message["headers"], *self.HEADERS]
             await send(message)
 
         await self.app(scope, receive, with_headers)

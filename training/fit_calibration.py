@@ -2,9 +2,10 @@
 
     python -m training.fit_calibration [--judge encoder|heads] [--dry-run]
 
-Both are fitted on the graded answers of `training/data/` that heads are not trained on (`GradedAnswer.set_aside`). The point scale and the interval come from opinions with the answer's question left out of the
-fit. The tests take part in neither: the bank's own samples, and `benchmarks/data/`, answers by writers who had seen neither
-the bank nor the training data. Deterministic; the bootstrap is seeded.
+Both are fitted on the graded answers of `training/data/` that heads are not trained on (`GradedAnswer.set_aside`). The point
+scale and the interval come from opinions with the answer's question left out of the fit. The tests take part in neither:
+the bank's own samples, and `benchmarks/data/`, answers by writers who had seen neither the bank's wordings nor the training
+data. Deterministic; the bootstrap is seeded.
 """
 
 from __future__ import annotations

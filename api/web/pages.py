@@ -78,6 +78,19 @@ def reference(request: Request, question_id: str, grader: LoadedGrader) -> Respo
     return templates.TemplateResponse(request, "reference.html", {"question": question})
 
 
+@router.get("/docs", response_class=HTMLResponse)
+def docs(request: Request) -> Response:
+    """The API in short, from its own description."""
+    description = request.app.openapi()
+    routes = [
+        (method.upper(), path, operation.get("summary", ""), operation.get("description", ""))
+        for path, operations in description["paths"].items()
+        for method, operation in operations.items()
+    ]
+    context = {"info": description["info"], "routes": routes, "address": str(request.base_url).rstrip("/")}
+    return templates.TemplateResponse(request, "docs.html", context)
+
+
 def _next(grader: Grader, question: Question) -> Question:
     questions = grader.bank.questions
     return questions[(questions.index(question) + 1) % len(questions)]

@@ -394,11 +394,12 @@ def test_security_headers_are_on_refusals_too(client: httpx.Client, status: int)
     assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
-def test_the_api_documentation_alone_may_run_scripts(client: httpx.Client) -> None:
+def test_the_api_page_runs_no_script_and_loads_nothing_from_elsewhere(client: httpx.Client) -> None:
     response = client.get("/docs")
     assert response.status_code == 200
-    assert "content-security-policy" not in response.headers
-    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "<script" not in response.text
+    assert "POST /v1/grades" in response.text
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
