@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,14 @@ class SentenceTransformerEncoder:
         self.revision = EMBEDDED_SHA256[:12] if model is None else _weights_hash(self.sentence_transformer)
         self.tokenizer = self.sentence_transformer.tokenizer
         self._window = int(self.sentence_transformer.max_seq_length or 512) - 2  # room for the two special tokens
-        self._lock = threading.Lock()
+        # All forward passes run on one thread of their own. Tokenizer and modules are not safe to share, and with a pool of
+        # compute threads for each caller the linear algebra library splits its work by what else is running, which moves the
+        # last bits of a vector: the same answer must get the same grade whoever else is asking (docs/decisions/0002).
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See Encoder.encode; shape (len(texts), model dimension)."""
-        return self._encode(list(texts), self._sentence_vectors)[:, 0]
+        return self._worker.submit(self._encode, list(texts), self._sentence_vectors).result()[:, 0]
 
     def encode_layers(self, texts: Sequence[str]) -> LayerVectors:
         """Mean of the token states of every layer, word vectors first: shape (len(texts), layers + 1, d), unit vectors.
@@ -59,21 +62,19 @@ class SentenceTransformerEncoder:
             raise EncoderError(
                 f"Layers of {self.name} are not used by anything; only the embedded encoder has trained heads."
             )
-        return self._encode(list(texts), self._layer_vectors)
+        return self._worker.submit(self._encode, list(texts), self._layer_vectors).result()
 
     def _encode(self, texts: list[str], forward: Callable[[list[str]], LayerVectors]) -> LayerVectors:
         if not texts:
             return np.zeros((0, 1, int(self.sentence_transformer.get_embedding_dimension() or 0)), dtype=np.float32)
         pieces, owners, weights = self._windows(texts)
         sums: LayerVectors | None = None
-        # Tokenizer and modules are not safe to share between threads.
-        with self._lock:
-            for batch in _batches(weights):
-                vectors = forward([pieces[i] for i in batch])
-                if sums is None:
-                    sums = np.zeros((len(texts), *vectors.shape[1:]), dtype=np.float32)
-                for i, vector in zip(batch, vectors, strict=True):
-                    sums[owners[i]] += weights[i] * vector
+        for batch in _batches(weights):
+            vectors = forward([pieces[i] for i in batch])
+            if sums is None:
+                sums = np.zeros((len(texts), *vectors.shape[1:]), dtype=np.float32)
+            for i, vector in zip(batch, vectors, strict=True):
+                sums[owners[i]] += weights[i] * vector
         assert sums is not None
         unit: LayerVectors = sums / np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), np.float32(1e-9))
         return unit

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from grader.bank import Bank, load_bank
+from grader.index import build_index
 from grader.pipeline import Grader
 from grader.schema import MAX_ANSWER_CHARS
 
@@ -113,7 +114,7 @@ def test_provenance_names_everything_that_decided(grade: Send, good: str, bank: 
     provenance = grade(answer=good)["provenance"]
     assert provenance["encoder"] == "all-MiniLM-L6-v2"
     assert provenance["bank"] == bank.version
-    expected = real_grader.versions(provenance["rubric"])
+    expected = real_grader.versions(build_index(bank.question("zero-grad"), real_grader.encoder))
     assert provenance == expected.model_dump(mode="json")
     assert all(value for name, value in provenance.items() if name != "degraded")
 

@@ -60,9 +60,14 @@ def test_the_same_grade_whatever_is_graded_beside_it(real_grader: Grader) -> Non
 
 
 def test_a_new_process_would_say_the_same(real_grader: Grader) -> None:
-    again = Grader(
-        real_grader.bank, real_grader.encoder, real_grader.calibration, judge=real_grader.judge
-    )  # nothing cached
+    offline = real_grader.offline
+    again = Grader(  # nothing cached
+        real_grader.bank,
+        real_grader.encoder,
+        offline.zero_shot,
+        heads=real_grader.heads,
+        heads_calibration=offline.with_heads,
+    )
     assert again.grade("zero-grad", GOOD) == real_grader.grade("zero-grad", GOOD)
 
 
