@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from grader.bank import load_bank
 from grader.cli import output
 from grader.errors import InvalidAnswer
 from grader.pipeline import Grader
@@ -25,6 +26,7 @@ def grade_one(
     question_id: str, file: str | None, bank: Path | None, encoder: str, device: str, *, as_json: bool, candidate: bool
 ) -> int:
     """Prints the grade of one answer; exit status 0 also when it is not gradable (that is a grade)."""
+    load_bank(bank).question(question_id)  # a mistyped id is told at once, not after the model has loaded
     answer = read_answer(file)
     grader = load(bank, encoder, device)
     grade = grader.grade(question_id, answer)
