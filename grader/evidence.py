@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,16 +80,7 @@ class MisconceptionSignals:
 
 
 @dataclass(frozen=True)
-class AnswerVectors:
-    """An answer's segments, their vectors (n, d) and the vector of the whole (1, d)."""
-
-    segments: Sequence[Segment]
-    vectors: Vectors
-    whole: Vectors
-
-
-@dataclass(frozen=True)
-class _Spans:
+class Spans:
     """Every segment and every pair of neighbours: index ranges (inclusive) and unit vectors."""
 
     ranges: list[tuple[int, int]]
@@ -99,6 +90,28 @@ class _Spans:
     function_share: list[float]
 
 
+@dataclass(frozen=True)
+class AnswerVectors:
+    """An answer's segments, their vectors (n, d) and the vector of the whole (1, d)."""
+
+    segments: Sequence[Segment]
+    vectors: Vectors
+    whole: Vectors
+
+    @cached_property
+    def spans(self) -> Spans:
+        """Every segment and every pair of neighbours, worked out once for all who measure."""
+        ranges = span_ranges(len(self.segments))
+        texts = [" ".join(self.segments[i].text for i in range(first, last + 1)) for first, last in ranges]
+        return Spans(
+            ranges,
+            with_neighbours(self.vectors),
+            [_tokens(text) for text in texts],
+            [_negated(text) for text in texts],
+            [function_share(text) for text in texts],
+        )
+
+
 def reference_similarity(index: QuestionIndex, answer: AnswerVectors) -> float:
     """Cosine of the whole answer to the closest reference answer, cut to 0..1."""
     return float(np.clip(closest(answer.whole, index.references)[0], 0.0, 1.0))
@@ -106,7 +119,7 @@ def reference_similarity(index: QuestionIndex, answer: AnswerVectors) -> float:
 
 def measure(index: QuestionIndex, answer: AnswerVectors) -> list[Signals]:
     """Signals for every criterion of the question; the answer must have at least one segment."""
-    spans = _spans(answer)
+    spans = answer.spans
     rarity = _rarity(index)
     right = np.stack([closest(spans.vectors, c.right) for c in index.criteria])  # (criteria, spans)
     wrong = np.stack([closest(spans.vectors, c.wrong) for c in index.criteria])
@@ -138,7 +151,7 @@ def measure(index: QuestionIndex, answer: AnswerVectors) -> list[Signals]:
 def _criterion_row(
     number: int,
     criterion: CriterionVectors,
-    spans: _Spans,
+    spans: Spans,
     right: NDArray[np.float32],
     wrong: NDArray[np.float32],
     contrast: NDArray[np.float32],
@@ -176,7 +189,7 @@ def _criterion_row(
 
 def measure_misconceptions(index: QuestionIndex, answer: AnswerVectors) -> list[MisconceptionSignals]:
     """For every misconception the span closest to it, and how close that span is to anything right."""
-    spans = _spans(answer)
+    spans = answer.spans
     truths = np.concatenate([index.corrections, *(criterion.right for criterion in index.criteria)])
     right = closest(spans.vectors, truths)
     found = []
@@ -192,21 +205,13 @@ def span_ranges(count: int) -> list[tuple[int, int]]:
     return [(i, i) for i in range(count)] + [(i, i + 1) for i in range(count - 1)]
 
 
-def _spans(answer: AnswerVectors) -> _Spans:
-    ranges = span_ranges(len(answer.segments))
-    vectors = answer.vectors
-    if len(vectors) > 1:
-        joined = vectors[:-1] + vectors[1:]
-        joined /= np.maximum(np.linalg.norm(joined, axis=1, keepdims=True), 1e-9)
-        vectors = np.concatenate([vectors, joined])
-    texts = [" ".join(answer.segments[i].text for i in range(first, last + 1)) for first, last in ranges]
-    return _Spans(
-        ranges,
-        vectors,
-        [_tokens(text) for text in texts],
-        [_negated(text) for text in texts],
-        [function_share(text) for text in texts],
-    )
+def with_neighbours(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit vectors (n, ..., d) and behind them those of every pair of neighbours, in the order of `span_ranges`."""
+    if len(vectors) < 2:
+        return vectors
+    joined = vectors[:-1] + vectors[1:]
+    joined /= np.maximum(np.linalg.norm(joined, axis=-1, keepdims=True), np.float32(1e-9))
+    return np.concatenate([vectors, joined])
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

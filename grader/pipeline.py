@@ -128,18 +128,18 @@ class Grader:
     @classmethod
     def load(
         cls,
-        bank: str | Path | None = None,
+        bank: str | Path | Bank | None = None,
         *,
         encoder: str = EMBEDDED,
         device: str = "auto",
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> Grader:
-        """A grader for the bank in a folder (default: the one that ships); raises BankError or EncoderError.
+        """A grader for a bank or the one in a folder (default: the one that ships); raises BankError or EncoderError.
 
         Embeddings of the bank are kept in `cache_folder`, by default in the user's cache folder.
         """
-        found = load_bank(bank)
+        found = bank if isinstance(bank, Bank) else load_bank(bank)
         return cls(
             found,
             load_encoder(encoder, device),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from grader.bank import load_bank
+from grader.bank import Bank, load_bank
 from grader.cli import output
 from grader.errors import InvalidAnswer
 from grader.pipeline import Grader
 
 
-def load(bank: Path | None, encoder: str, device: str) -> Grader:
+def load(bank: Path | Bank | None, encoder: str, device: str) -> Grader:
     """A grader, with a word on standard error while the model loads when someone is watching."""
     console = Console(stderr=True)
     if not sys.stderr.isatty():
@@ -26,9 +26,10 @@ def grade_one(
     question_id: str, file: str | None, bank: Path | None, encoder: str, device: str, *, as_json: bool, candidate: bool
 ) -> int:
     """Prints the grade of one answer; exit status 0 also when it is not gradable (that is a grade)."""
-    load_bank(bank).question(question_id)  # a mistyped id is told at once, not after the model has loaded
+    found = load_bank(bank)
+    found.question(question_id)  # a mistyped id is told at once, not after the model has loaded
     answer = read_answer(file)
-    grader = load(bank, encoder, device)
+    grader = load(found, encoder, device)
     grade = grader.grade(question_id, answer)
     grade = grade.for_candidate() if candidate else grade
     if output.wants_json(as_json):

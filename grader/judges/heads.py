@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from grader.encoders import LayerVectors
 from grader.errors import BankError, Problem
-from grader.evidence import span_ranges
+from grader.evidence import span_ranges, with_neighbours
 
 FILE = "heads.safetensors"
 FORMAT = "1"
@@ -62,11 +62,7 @@ class HeadReading:
 
 def span_features(layers: LayerVectors) -> NDArray[np.float32]:
     """Every segment and every pair of neighbours as one row: shape (spans, layers * d), in the order of span_ranges."""
-    spans = layers
-    if len(layers) > 1:
-        joined = layers[:-1] + layers[1:]
-        joined /= np.maximum(np.linalg.norm(joined, axis=2, keepdims=True), np.float32(1e-9))
-        spans = np.concatenate([layers, joined])
+    spans = with_neighbours(layers)
     flat: NDArray[np.float32] = spans.reshape(len(spans), -1)
     return flat
 
