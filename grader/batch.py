@@ -88,7 +88,7 @@ def _grade_rows(
     seen: set[str] = set()
     with _sink(target) as sink:
         there = Counter(sink.done)
-        for number, (name, raw) in enumerate(_rows(source), start=1):
+        for number, (name, raw) in enumerate(input_rows(source), start=1):
             if there[name]:
                 there[name] -= 1
                 totals.resumed += 1
@@ -139,7 +139,7 @@ def _count(source: Path) -> int | None:
         return sum(1 for line in file if line.strip())
 
 
-def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any] | GraderError]]:
+def input_rows(source: Path) -> Iterator[tuple[str, dict[str, Any] | GraderError]]:
     """Id and content of every row; a row without an id is named by its number."""
     readers = {"jsonl": _jsonl_rows, "csv": _csv_rows, "parquet": _parquet_rows}
     for number, raw in readers[file_format(source)](source):
@@ -311,7 +311,7 @@ class CsvSink:
         return done
 
     def write(self, row: dict[str, Any]) -> None:
-        self._writer.writerow(_to_cells(row))
+        self._writer.writerow(to_cells(row))
         self._file.flush()
 
     def __exit__(self, *failure: object) -> None:
@@ -346,7 +346,7 @@ class ParquetSink:
         import pyarrow
 
         with self._rows.target.open(encoding="utf-8") as file:
-            cells = [_to_cells(json.loads(line)) for line in file]
+            cells = [to_cells(json.loads(line)) for line in file]
         kinds = [(n, pyarrow.float64() if n in {"score", "max_score", "similarity", "coverage"} else pyarrow.string())
                  for n in (*SCALARS, *NESTED)]  # fmt: skip
         table = pyarrow.Table.from_pylist(cells, schema=pyarrow.schema(kinds))
@@ -354,6 +354,7 @@ class ParquetSink:
         self._rows.target.unlink()
 
 
-def _to_cells(row: dict[str, Any]) -> dict[str, Any]:
+def to_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of an output table: nested parts as JSON, what is missing as None."""
     nested = {name: json.dumps(row[name], ensure_ascii=False) for name in NESTED if row.get(name) is not None}
     return {**dict.fromkeys((*SCALARS, *NESTED)), **{name: row.get(name) for name in SCALARS}, **nested}

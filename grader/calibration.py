@@ -19,6 +19,7 @@ from grader.bank import content_hash
 from grader.errors import CalibrationError
 from grader.schema import Frozen, Interval, PointScale
 
+BANK_SCALE_FILE = "calibration.json"
 CLASSES = ("not_met", "partial", "met", "contradicted")
 
 
@@ -68,6 +69,37 @@ class Calibration(Frozen):
             return np.zeros(0)
         probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-self.misconception.logits(rows)[:, 0]))
         return probabilities
+
+
+class BankScale(Frozen):
+    """How strict the graders of one bank are, fitted to their own graded answers by `grader calibrate`.
+
+    It takes the place of the shipped point scale and interval; the probabilities of the verdicts stay what they are.
+    `base` is the version of the calibration it was fitted on top of: with another one it is void.
+    """
+
+    base: str
+    points: PointScale
+    interval: Interval
+    fitted_on: str
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of all its numbers."""
+        return content_hash(self.model_dump(mode="json"))
+
+
+def load_bank_scale(folder: Path) -> BankScale | None:
+    """The scale beside a bank, None when it has none; raises CalibrationError when the file is damaged."""
+    file = folder / BANK_SCALE_FILE
+    if not file.is_file():
+        return None
+    try:
+        return BankScale.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CalibrationError(
+            f"{file} cannot be used ({error}); run `grader calibrate` again or remove the file."
+        ) from error
 
 
 def calibration_file(judge: str) -> Path:

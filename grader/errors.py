@@ -6,6 +6,7 @@
     +-- InvalidAnswer         the answer cannot be taken as it is
     |   +-- AnswerTooLong
     +-- InvalidQuestion       an inline question cannot be graded against
+    +-- InvalidReview         a person's review does not fit the grade it is about
     +-- EncoderError          the embedding model is missing, damaged or unusable
     +-- CalibrationError      the calibration file is missing or does not fit this version
 
@@ -69,6 +70,10 @@ class AnswerTooLong(InvalidAnswer):
 
 class InvalidQuestion(GraderError):
     """An inline question is incomplete or inconsistent."""
+
+
+class InvalidReview(GraderError):
+    """A review names what the grade does not have, or leaves the score open."""
 
 
 class EncoderError(GraderError):

@@ -19,6 +19,7 @@ import numpy as np
 from grader.encoders import Vectors
 from grader.evidence import FUNCTION_WORDS, AnswerVectors, function_share
 from grader.index import QuestionIndex, closest
+from grader.injections import TRADE_FROM_ELSEWHERE, speaks_to_grader
 from grader.schema import Flag, FlagCode, Question
 from grader.text import NormalisedText, Segment, words
 
@@ -35,33 +36,18 @@ COPY_RUN = 6
 # A list of terms: few words an item and hardly a function word among them.
 LIST_WORDS_PER_ITEM = 4.5
 LIST_FUNCTION_SHARE = 0.12
+# A sentence of at least so many words, of which the rubric and English grammar know less than this share, is looked up
+# for its language by itself.
+FOREIGN_WORDS = 5
+FOREIGN_KNOWN_SHARE = 0.35
+FOREIGN_GRAMMAR_SHARE = 0.1
+# English function words that are words of other languages, too.
+_SHARED_WORDS = frozenset("a am an as at be but do had he her him i in is me no on so up us was we who will".split())
 # How much closer to another question's references than to its own an answer must be, and how far from its own.
 OFF_TOPIC_MARGIN = 0.10
 OFF_TOPIC_CLOSENESS = 0.60
 UNRELATED_CLOSENESS = 0.15
 
-_GRADER = r"(?:grader|examiner|evaluator|judge)"
-_TO_GRADER = re.compile(
-    rf"""
-      \b(?:ignore|disregard|forget|override|bypass|skip)\b[^.\n]{{0,40}}
-      \b(?:instructions?|rubrics?|criteria|prompts?|rules|guidelines)\b
-    | \b(?:give|award|assign|grant|grade|mark|rate|score)\b[^.\n]{{0,25}}
-      \b(?:me|this\ (?:answer|response|submission)|my\ (?:answer|response)|the\ (?:candidate|student|answer))\b[^.\n]{{0,40}}
-      \b(?:full|maximum|max|perfect|highest|top|100|10\s*/\s*10|excellent|correct|pass)\b
-    | \b(?:full|maximum|perfect|100\ ?%?)\s+(?:marks?|points?|scores?|credit)\b[^.\n]{{0,30}}
-      \b(?:please|to\ this|for\ this|to\ me|must)\b
-    | \b(?:you\ are|act\ as|pretend\ to\ be)\b[^.\n]{{0,20}}
-      \b(?:an?\ |the\ )?(?:{_GRADER}|ai\ (?:assistant|model)|language\ model)\b
-    | \b(?:dear|note\ to(?:\ the)?|attention|message\ (?:to|for)(?:\ the)?|hey)\ (?:ai\ )?
-      (?:{_GRADER}|llm|ai|assistant|model)\b
-    | ^\s*(?:system|assistant|developer)\s*(?:prompt|message)?\s*:
-    | <\|?/?(?:system|assistant|im_start|im_end|inst|instructions?)\b[^>]*> | \[/?INST\]
-    | \#{{2,}}\s*(?:system|instructions?|new\ task)\b
-    | "(?:score|verdict|grade)"\s*:\s*(?:"?(?:met|100|full|correct|pass)|\d)
-    | \ball\ (?:the\ )?criteria\ (?:are|have\ been|were|should\ be\ (?:considered|marked))\ (?:met|satisfied|fulfilled)\b
-    """,
-    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
-)
 _ITEM_BORDER = re.compile(r"[,;|/•\n]|->|=>|→|\s-\s|\.\s")
 
 
@@ -87,7 +73,7 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
     spoken = words(answer.text)
     if not spoken:
         return _refuse("too_short", "There is no answer: it is empty or holds no words.")
-    kept, flags = _without_injections(answer, segments)
+    kept, flags = _without_injections(question, answer, segments)
     kept, echoed = _without_echo(question, kept)
     left = [word for segment in kept for word in segment.words]
     if not left and echoed:
@@ -107,7 +93,11 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
             f"The answer seems to be written in another language ({language}); the bank is English.",
             flags,
         )
-    flags += repeated
+    kept, foreign = _without_foreign(question, answer, kept)
+    flags += [*repeated, *foreign]
+    if not kept:
+        return _refuse("not_english", "Nothing in the answer is English; the bank is.", flags)
+    left = [word for segment in kept for word in segment.words]
     if len(left) < SHORT_ANSWER_WORDS:
         flags.append(
             Flag(code="too_short", message=f"The answer has only {len(left)} words; an open question asks for more.")
@@ -145,20 +135,72 @@ def _refuse(code: FlagCode, message: str, flags: Iterable[Flag] = ()) -> Inspect
 # ---- what is set aside -----------------------------------------------------------------------------------------------
 
 
-def _without_injections(answer: NormalisedText, segments: Sequence[Segment]) -> tuple[list[Segment], list[Flag]]:
+def _without_injections(
+    question: Question, answer: NormalisedText, segments: Sequence[Segment]
+) -> tuple[list[Segment], list[Flag]]:
+    known = vocabulary(question)
+    ends = [0, *(segment.end for segment in segments)]
+    # From the start of the line: a heading mark or a role before the segment is part of the message.
+    texts = [
+        answer.text[max(answer.text.rfind("\n", 0, segment.start) + 1, end) : segment.end]
+        for segment, end in zip(segments, ends, strict=False)
+    ]
+    aside = [speaks_to_grader(text, known) for text in texts]
+    if any(aside):
+        aside = [
+            found or speaks_to_grader(text, known, TRADE_FROM_ELSEWHERE)
+            for text, found in zip(texts, aside, strict=True)
+        ]
+    message = "These words speak to the grader instead of answering; they earn nothing."
+    spans = [answer.span(segment.start, segment.end) for segment, found in zip(segments, aside, strict=True) if found]
+    flags = [Flag(code="injection_suspected", message=message, start=span.start, end=span.end) for span in spans]
+    return [segment for segment, found in zip(segments, aside, strict=True) if not found], flags
+
+
+def vocabulary(question: Question) -> frozenset[str]:
+    """Lower-case words of everything a question and its rubric say."""
+    texts = [question.prompt, *question.reference_answers]
+    for criterion in question.criteria:
+        texts += [criterion.statement, *criterion.exemplars, *criterion.contradictions]
+    for misconception in question.misconceptions:
+        texts += [misconception.statement, *misconception.exemplars, misconception.correction]
+    return _words_of(tuple(texts))
+
+
+@lru_cache(maxsize=512)
+def _words_of(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(word for text in texts for word in words(text))
+
+
+def _without_foreign(
+    question: Question, answer: NormalisedText, segments: Sequence[Segment]
+) -> tuple[list[Segment], list[Flag]]:
+    """Sets aside sentences of another language, or of none, inside an English answer."""
+    known = vocabulary(question)
     kept: list[Segment] = []
     flags: list[Flag] = []
     for segment in segments:
-        # From the start of the line: a heading mark or a role before the segment is part of the message.
-        line = answer.text.rfind("\n", 0, segment.start) + 1
-        before = max([other.end for other in segments if other.end <= segment.start], default=0)
-        if _TO_GRADER.search(answer.text[max(line, before) : segment.end]):
-            span = answer.span(segment.start, segment.end)
-            message = "These words speak to the grader instead of answering; they earn nothing."
-            flags.append(Flag(code="injection_suspected", message=message, start=span.start, end=span.end))
-        else:
+        if segment.kind == "code" or not _is_foreign(segment, known):
             kept.append(segment)
+            continue
+        span = answer.span(segment.start, segment.end)
+        message = "These words are not English; they earn nothing."
+        flags.append(Flag(code="not_english", message=message, start=span.start, end=span.end))
     return kept, flags
+
+
+def _is_foreign(segment: Segment, known: frozenset[str]) -> bool:
+    letters = [character for character in segment.text if character.isalpha()]
+    if sum(character.isascii() for character in letters) < 0.5 * len(letters):
+        return len(letters) >= 6  # fewer may be symbols of a formula
+    spoken = segment.words
+    grammar = sum(word in FUNCTION_WORDS - _SHARED_WORDS for word in spoken)
+    if len(spoken) < FOREIGN_WORDS or grammar >= FOREIGN_GRAMMAR_SHARE * len(spoken):
+        return False
+    if sum(word in known or word in FUNCTION_WORDS for word in spoken) >= FOREIGN_KNOWN_SHARE * len(spoken):
+        return False
+    language, probability = _identifier().classify(segment.text.lower())
+    return language != "en" and probability >= 0.5
 
 
 def _without_echo(question: Question, segments: Sequence[Segment]) -> tuple[list[Segment], bool]:
@@ -232,7 +274,7 @@ def _foreign_language(segments: Sequence[Segment]) -> str | None:
     latin = sum(character.isascii() for character in letters) / len(letters)
     if latin > 0.5 and (len(letters) < 40 or function_share(prose) >= 0.15):
         return None
-    language, probability = _identifier().classify(prose)
+    language, probability = _identifier().classify(prose.lower())
     if language == "en" or (latin > 0.9 and (probability < 0.8 or function_share(prose) >= 0.08)):
         return None
     return str(language)

@@ -19,21 +19,24 @@ import numpy as np
 
 from grader import __version__, feedback, guards
 from grader.bank import Bank, content_hash, load_bank, question_from_inline
-from grader.calibration import Calibration, load_calibration
+from grader.calibration import BankScale, Calibration, load_bank_scale, load_calibration
 from grader.encoders import EMBEDDED, Encoder, load_encoder
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import AnswerTooLong, InvalidAnswer
 from grader.evidence import AnswerVectors, reference_similarity
 from grader.index import QuestionIndex, build_index, default_cache_folder
-from grader.judges import Case
+from grader.judges import Case, Level
+from grader.judges.entailment import EntailmentReader, load_reader
 from grader.judges.heads import BankHeads, QuestionHeads, load_heads
-from grader.judges.offline import OfflineJudge
+from grader.judges.offline import LEVELS, OfflineJudge
+from grader.observe import SILENT, Observer
 from grader.schema import (
     MAX_ANSWER_CHARS,
     Flag,
     Grade,
     InlineQuestion,
     Judgement,
+    MisconceptionFinding,
     Provenance,
     Question,
 )
@@ -45,8 +48,20 @@ if TYPE_CHECKING:
 
 # Inline questions whose embeddings are kept in memory; one takes about 100 kB.
 INLINE_INDEXES = 256
+STALE_SCALE = "the bank's own calibration was fitted with another version of the grader; run `grader calibrate` again"
 # What JSON can write as \ud800 and no UTF-8 text can hold.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was trained for a question: its heads, and the network if it knows the question too."""
+
+    heads: QuestionHeads | None = None
+    reader: EntailmentReader | None = None
+
+
+UNTRAINED = Trained()
 
 
 @dataclass(frozen=True)
@@ -60,12 +75,21 @@ class Prepared:
     refusal: str = ""
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """An answer made ready, and what was found in it: one judgement a criterion and one finding a misconception."""
+
+    prepared: Prepared
+    judgements: list[Judgement]
+    findings: list[MisconceptionFinding]
+
+
 def prepare(
     index: QuestionIndex,
     encoder: Encoder,
     answer: str,
     neighbours: guards.Neighbours | None,
-    heads: QuestionHeads | None = None,
+    trained: Trained = UNTRAINED,
 ) -> Prepared:
     """Cleans, splits, inspects and embeds an answer: everything that happens before anyone judges it."""
     text = normalise(answer)
@@ -76,11 +100,14 @@ def prepare(
     texts = [" ".join(texts), *texts]
     # One call of the encoder holds one answer and nothing else: its vectors are a function of this answer alone.
     layers = None
-    if heads is not None and isinstance(encoder, SentenceTransformerEncoder):
+    if trained.heads is not None and isinstance(encoder, SentenceTransformerEncoder):
         layers = encoder.encode_layers(texts)
     vectors = encoder.encode(texts) if layers is None else np.ascontiguousarray(layers[:, -1])
     answer_vectors = AnswerVectors(inspection.segments, vectors[1:], vectors[:1])
-    case = Case(index, text, answer_vectors, None if layers is None else layers[1:], heads)
+    logits = None
+    if trained.reader is not None and layers is not None:
+        logits = trained.reader.read(index.question.id, texts[0])
+    case = Case(index, text, answer_vectors, None if layers is None else layers[1:], trained.heads, logits)
     off_topic = guards.off_topic(index, case.vectors, neighbours)
     return Prepared(index, text, (*inspection.flags, *([off_topic] if off_topic else [])), case)
 
@@ -111,16 +138,32 @@ class Grader:
         judge: Judge | None = None,
         heads: BankHeads | None = None,
         heads_calibration: Calibration | None = None,
+        reader: EntailmentReader | None = None,
+        reader_calibration: Calibration | None = None,
+        scale: BankScale | None = None,
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> None:
         self.bank = bank
         self.encoder = encoder
         self.heads = heads
-        self.offline = OfflineJudge(calibration, heads_calibration, heads)
+        self.reader = reader if heads_calibration and reader_calibration else None
+        known: dict[Level, Calibration | None] = {
+            "encoder": calibration,
+            "heads": heads_calibration if heads else None,
+            "entailment": reader_calibration if heads and self.reader else None,
+        }
+        revisions = [part.revision for part in (heads, self.reader) if part is not None]
+        self.offline = OfflineJudge(
+            {level: found for level, found in known.items() if found}, "+".join(revisions) or "zero-shot"
+        )
         self.judge: Judge = judge or self.offline
+        self.scale = scale if scale is not None and scale.base == self.offline.newest.version else None
+        self._stale_scale = scale is not None and self.scale is None
         self.cache_folder = cache_folder
         self.max_answer_chars = max_answer_chars
+        self.observer: Observer = SILENT
+        self._own = frozenset(question.id for question in bank.questions)
         self._indexes: dict[str, QuestionIndex] = {}
         self._inline: OrderedDict[str, QuestionIndex] = OrderedDict()
         self._lock = threading.RLock()
@@ -140,12 +183,17 @@ class Grader:
         Embeddings of the bank are kept in `cache_folder`, by default in the user's cache folder.
         """
         found = bank if isinstance(bank, Bank) else load_bank(bank)
+        loaded = load_encoder(encoder, device)
+        reader = load_reader(found, loaded)
         return cls(
             found,
-            load_encoder(encoder, device),
+            loaded,
             load_calibration("encoder"),
             heads=load_heads(found.path),
             heads_calibration=load_calibration("heads"),
+            reader=reader,
+            reader_calibration=load_calibration("entailment") if reader else None,
+            scale=load_bank_scale(found.path),
             cache_folder=cache_folder or default_cache_folder(),
             max_answer_chars=max_answer_chars,
         )
@@ -165,17 +213,26 @@ class Grader:
         Raises UnknownQuestion, InvalidQuestion, InvalidAnswer, AnswerTooLong. An answer that can be read but not graded
         is a Grade with outcome `not_gradable` and no score.
         """
+        opinion = self.opinion(question, answer)
+        prepared, question_ = opinion.prepared, opinion.prepared.index.question
+        if prepared.case is None:
+            return self._grade(prepared, not_gradable(question_, prepared.refusal, prepared.flags))
+        scale = self.scale or self.offline.calibration(prepared.case)
+        scored = score(question_, opinion.judgements, opinion.findings, prepared.flags, scale.points, scale.interval)
+        return self._grade(prepared, scored)
+
+    def opinion(self, question: str | InlineQuestion, answer: str) -> Opinion:
+        """What the judges say of an answer, before any points are added up; raises what `grade` raises."""
         answer = self._checked(answer)
         index = self._index_of(question)
-        heads, _ = self._heads(index)
-        prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id), heads)
+        trained, _ = self._trained(index)
+        with self.observer.timed("prepare"):
+            prepared = prepare(index, self.encoder, answer, self._neighbours.get(index.question.id), trained)
         if prepared.case is None:
-            return self._grade(prepared, not_gradable(index.question, prepared.refusal, prepared.flags))
-        judgements = [_verified(one, answer) for one in self.judge.judge(prepared.case, index.question.criteria)]
-        findings = self.offline.misconceptions(prepared.case)
-        calibration = self.offline.calibration(prepared.case)
-        scored = score(index.question, judgements, findings, prepared.flags, calibration.points, calibration.interval)
-        return self._grade(prepared, scored)
+            return Opinion(prepared, [], [])
+        with self.observer.timed("judge"):
+            judgements = [_verified(one, answer) for one in self.judge.judge(prepared.case, index.question.criteria)]
+        return Opinion(prepared, judgements, self.offline.misconceptions(prepared.case))
 
     # ---- steps ---------------------------------------------------------------------------------------------------
 
@@ -195,6 +252,7 @@ class Grader:
             return self._index(self.bank.question(question))
         made = question_from_inline(question)
         with self._lock:
+            self.observer.cache("inline_question", hit=made.id in self._inline)
             if made.id not in self._inline:
                 self._inline[made.id] = build_index(made, self.encoder)
             self._inline.move_to_end(made.id)
@@ -213,22 +271,32 @@ class Grader:
         indexes = [self._index(question) for question in self.bank.questions]
         return {index.question.id: neighbours_of(index, indexes) for index in indexes}
 
-    def _heads(self, index: QuestionIndex) -> tuple[QuestionHeads | None, str | None]:
-        """The heads that fit this rubric and encoder, or why those that are there do not."""
+    def _trained(self, index: QuestionIndex) -> tuple[Trained, str | None]:
+        """What was trained for this rubric and encoder, and why what should be there cannot be used."""
         if self.heads is None or index.question.id not in self.heads.questions:
-            return None, None
+            return UNTRAINED, self._short_of("encoder", index)
         if not isinstance(self.encoder, SentenceTransformerEncoder) or self.heads.encoder != self.encoder.revision:
-            return None, f"the bank's heads were not trained for the encoder {self.encoder.name}"
+            return UNTRAINED, f"the bank's heads were not trained for the encoder {self.encoder.name}"
         found = self.heads.questions[index.question.id]
         if found.rubric != index.rubric:
-            return None, "the bank's heads were trained for another version of this rubric; run `grader train`"
-        return found, None
+            return UNTRAINED, "the bank's heads were trained for another version of this rubric; run `grader train`"
+        if self.reader is None or not self.reader.knows(index.question.id, index.rubric):
+            return Trained(found), self._short_of("heads", index)
+        return Trained(found, self.reader), None
+
+    def _short_of(self, level: Level, index: QuestionIndex) -> str | None:
+        """A reason for `degraded` when the bank is meant to be judged by more than this; inline questions never are."""
+        meant = self.bank.info.judge
+        if LEVELS.index(level) >= LEVELS.index(meant) or index.question.id not in self._own:
+            return None
+        missing = "the trained entailment network" if level == "heads" else "the trained heads"
+        return f"{missing} of the bank {'is' if level == 'heads' else 'are'} missing or older than this rubric"
 
     def _grade(self, prepared: Prepared, scored: Scored) -> Grade:
         index = prepared.index
         provenance = self.versions(index)
         similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
-        return Grade(
+        grade = Grade(
             id="grd_" + content_hash([index.question.id, prepared.text.original, provenance.model_dump(mode="json")]),
             question_id=index.question.id,
             outcome=scored.outcome,
@@ -243,22 +311,27 @@ class Grader:
             feedback=feedback.write(index.question, scored),
             provenance=provenance,
         )
+        self.observer.graded(grade)
+        return grade
 
     def versions(self, index: QuestionIndex | None = None) -> Provenance:
         """The versions of everything that decides a grade: of a question's, or of the grader as a whole."""
-        heads, degraded = (None, None) if index is None else self._heads(index)
-        zero_shot = index is not None and heads is None
-        calibration = self.offline.zero_shot if zero_shot else self.offline.with_heads or self.offline.zero_shot
-        version = "zero-shot" if zero_shot and self.judge is self.offline else self.judge.version
+        trained, degraded = (None, None) if index is None else self._trained(index)
+        calibration, version = self.offline.newest, self.judge.version
+        if trained is not None and (trained.heads is None or trained.reader is None):
+            level: Level = "encoder" if trained.heads is None else "heads"
+            calibration = self.offline.calibrations[level]
+            if self.judge is self.offline:
+                version = "zero-shot" if level == "encoder" else version.split("+")[0]
         return Provenance(
             grader=__version__,
             bank=self.bank.version,
             rubric=index.rubric if index else "",
             encoder=self.encoder.name,
             weights=self.encoder.revision,
-            calibration=calibration.version,
+            calibration=calibration.version if self.scale is None else f"{calibration.version}+{self.scale.version}",
             judge=f"{self.judge.name}@{version}",
-            degraded=degraded,
+            degraded=degraded or (STALE_SCALE if self._stale_scale else None),
         )
 
 

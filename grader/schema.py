@@ -151,6 +151,8 @@ class BankInfo(Frozen):
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
     language: Literal["en"] = "en"
     licence: str | None = None
+    judge: Literal["encoder", "heads", "entailment"] = "encoder"
+    """What its answers are meant to be judged by; a grade that had to do with less is marked `degraded`."""
 
 
 class InlineCriterion(Frozen):

@@ -78,9 +78,9 @@ def score(
         else:
             shares = [0.0] * len(shares)
     off_topic = any(flag.code == "off_topic" for flag in flags)
-    counted = _counted(question, shares)
+    counts = counted(question, shares)
     results = tuple(
-        _result(question, number, judgement, share, number in counted, off_topic)
+        _result(question, number, judgement, share, number in counts, off_topic)
         for number, (judgement, share) in enumerate(zip(judgements, shares, strict=True))
     )
     held = tuple(_charged(question, finding) for finding in findings if _is_held(finding))
@@ -148,10 +148,10 @@ def _verdict(judgement: Judgement, share: float, off_topic: bool) -> Verdict:
 
 
 def _earned(question: Question, shares: Sequence[float]) -> float:
-    return sum(question.criteria[number].points * shares[number] for number in _counted(question, shares))
+    return sum(question.criteria[number].points * shares[number] for number in counted(question, shares))
 
 
-def _counted(question: Question, shares: Sequence[float]) -> set[int]:
+def counted(question: Question, shares: Sequence[float]) -> set[int]:
     """Indices of the criteria whose points count: all without a group, and the best `any_of` of each group."""
     counted = {number for number, criterion in enumerate(question.criteria) if criterion.group is None}
     for group in question.groups:
@@ -200,7 +200,7 @@ def sigma(question: Question, judgements: Sequence[Judgement], floor: float) -> 
     """Standard deviation of the score, in points, if the judge's probabilities were right; `floor` adds what it misses."""
     credits = [credit(judgement) for judgement in judgements]
     variance = floor**2
-    for number in _counted(question, credits):
+    for number in counted(question, credits):
         judgement = judgements[number]
         spread = judgement.p_met + 0.25 * judgement.p_partial - credits[number] ** 2
         variance += question.criteria[number].points ** 2 * max(0.0, spread)

@@ -53,6 +53,16 @@ _REPLACED = {
     "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-",
     "\u00a0": " ", "\u2028": "\n", "\u2029": "\n", "\r": "\n", "\x0b": "\n", "\x0c": "\n", "\u0085": "\n",
 }  # fmt: skip
+# Letters of other scripts that nobody can tell from a Latin one, and the Latin one.
+_CYRILLIC = "асеорхуіјѕһԁԛԝвкмнтАВСЕНІЈКМОРЅТХУ"
+_GREEK = "αονιρυκΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
+_LOOK_ALIKES = str.maketrans(_CYRILLIC + _GREEK, "aceopxyijshdqwbkmhtABCEHIJKMOPSTXY" + "aovipukABEZHIKMNOPTYX")
+# A run of letters, with the invisible characters that may stand between them.
+_LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u00ad\u034f\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff])*")
+# Share of letters; genuine Russian or Greek text stays far below it when its look-alikes count as Latin.
+MOSTLY_LATIN = 0.9
+# Marks that show nothing and are no combining accents of a living script: variation selectors, Hangul fillers.
+_BLANKS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), 0x115F, 0x1160, 0x3164, 0xFFA0)))
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,8 @@ def words(text: str) -> list[str]:
 
 
 def normalise(answer: str) -> NormalisedText:
-    """Full-width letters, ligatures, odd spaces, curly quotes, invisible characters and HTML tags made plain.
+    """Full-width letters, look-alike letters, ligatures, odd spaces, curly quotes, invisible characters and HTML tags
+    made plain.
 
     The number of characters may change; every one keeps the offset it came from.
     """
@@ -98,13 +109,34 @@ def normalise(answer: str) -> NormalisedText:
         tagged[match.start() : match.end()] = [True] * (match.end() - match.start())
     characters: list[str] = []
     origins: list[int] = []
-    for offset, character in enumerate(answer):
+    for offset, character in enumerate(_unmasked(answer)):
         if character == "\r" and answer[offset + 1 : offset + 2] == "\n":
             continue  # a Windows line end is one line end
         for plain in " " if tagged[offset] else _plain(character):
             characters.append(plain)
             origins.append(offset)
     return NormalisedText(answer, "".join(characters), tuple(origins))
+
+
+def _unmasked(answer: str) -> str:
+    """Latin letters for the Cyrillic and Greek ones that look just like them, one for one, in words that pose as Latin.
+
+    A word poses when it mixes the scripts, or when the text as a whole reads as Latin once look-alikes count as such.
+    """
+    if answer.isascii():
+        return answer
+    folded = answer.translate(_LOOK_ALIKES)
+    letters = [character for character in folded if character.isalpha()]
+    latin = sum(character.isascii() for character in letters) >= MOSTLY_LATIN * len(letters)
+    characters = list(answer)
+    for word in _LETTERS.finditer(answer):
+        start, end = word.span()
+        visible = "".join(c for c in folded[start:end] if c.isalpha())
+        mixed = any(c.isascii() and c.isalpha() for c in word.group())
+        # A lone Greek letter is mathematics.
+        if visible.isascii() and (mixed or (latin and (len(visible) > 1 or word.group() in _CYRILLIC))):
+            characters[start:end] = folded[start:end]
+    return "".join(characters)
 
 
 def _plain(character: str) -> str:
@@ -115,7 +147,12 @@ def _plain(character: str) -> str:
     if character.isascii() and character.isprintable():
         return character
     category = unicodedata.category(character)
-    if category in {"Cf", "Cs", "Co", "Cn"}:  # zero-width and direction marks, lone surrogates, unassigned
+    # Zero-width and direction marks, variation selectors and other marks on letters, lone surrogates, unassigned.
+    if (
+        category in {"Cf", "Cs", "Co", "Cn", "Me"}
+        or (category == "Mn" and character < "\u0900")
+        or character in _BLANKS
+    ):
         return ""
     if category == "Cc":
         return " "

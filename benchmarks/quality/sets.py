@@ -1,0 +1,153 @@
+"""The public sets of graded answers: where their files are, and their rows with general features, kept in a cache.
+
+Every set is a folder of JSONL files, an answer a line: `question_id`, `question`, `reference` (a list), `answer`, `score`
+(0..1), for label sets `label3` (incorrect, correct, contradictory), and `question_text_in_train` where a test question also
+stands in the training file. docs/quality.md says where the originals are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.data import read_lines
+from benchmarks.quality.features import FEATURES, VERSION, comparison, features
+from benchmarks.quality.measures import Array
+from benchmarks.quality.views import view_texts
+from grader.encoders.sentence_transformer import SentenceTransformerEncoder
+from grader.errors import BankError, Problem
+
+FILES = {
+    "scientsbank train": "scientsbank/train.jsonl",
+    "scientsbank UQ": "scientsbank/test_unseen_questions.jsonl",
+    "scientsbank UD": "scientsbank/test_unseen_domains.jsonl",
+    "beetle train": "beetle/train.jsonl",
+    "beetle UQ": "beetle/test_unseen_questions.jsonl",
+    "mohler": "mohler/all.jsonl",
+    "saf train": "saf_v2_en/train.jsonl",
+    "saf UQ": "saf_v2_en/test_unseen_questions.jsonl",
+    "digiklausur": "digiklausur/mandatory.jsonl",
+}
+FIELDS = ("question_id", "question", "reference", "answer", "score")
+CHUNK = 1500  # rows whose token states are in memory at once
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """Answers of one file. `rows` (answers, FEATURES), `comparisons` (answers, 10 d) in half precision."""
+
+    name: str
+    answers: tuple[dict[str, Any], ...]
+    rows: Array
+    comparisons: NDArray[np.float16]
+
+    @property
+    def scores(self) -> Array:
+        """Shape (answers,), 0..1."""
+        return np.array([float(answer["score"]) for answer in self.answers])
+
+    @property
+    def groups(self) -> list[str]:
+        """The question of each answer."""
+        return [str(answer["question_id"]) for answer in self.answers]
+
+    def column(self, name: str) -> Array:
+        """One feature of all answers."""
+        found: Array = self.rows[:, FEATURES.index(name)]
+        return found
+
+    def where(self, keep: Sequence[bool]) -> PublicSet:
+        """The answers for which `keep` is true."""
+        chosen = np.flatnonzero(keep)
+        return replace(
+            self,
+            answers=tuple(self.answers[i] for i in chosen),
+            rows=self.rows[chosen],
+            comparisons=self.comparisons[chosen],
+        )
+
+
+def missing(data: Path, names: Sequence[str]) -> list[str]:
+    """Files of these sets that are not in the folder."""
+    return [FILES[name] for name in names if not (data / FILES[name]).is_file()]
+
+
+def load_set(
+    data: Path,
+    name: str,
+    encoder: SentenceTransformerEncoder,
+    cache: Path | None,
+    limit: int | None = None,
+    progress: Progress = lambda _step: None,
+) -> PublicSet:
+    """A set with its features, from the cache when the file, the encoder and the features are the same.
+
+    `limit` takes only so many answers, spread evenly. Raises BankError when the file is not of the expected form.
+    """
+    file = data / FILES[name]
+    content = file.read_bytes()
+    answers = list(read_lines(file))
+    _check(file, answers)
+    if limit is not None:
+        answers = [answers[int(i)] for i in np.linspace(0, len(answers) - 1, min(limit, len(answers)))]
+    key = hashlib.sha256(content + f"{VERSION} {encoder.revision} {limit}".encode()).hexdigest()[:16]
+    stored = cache / f"{name.replace(' ', '-')}-{key}.npz" if cache else None
+    found = _read(stored, len(answers)) if stored else None
+    if found is None:
+        progress(f"features of {name} ({len(answers)} answers)")
+        found = _measure(answers, encoder)
+        if stored:
+            _write(stored, *found)
+    return PublicSet(name, tuple(answers), *found)
+
+
+def _check(file: Path, answers: Sequence[dict[str, Any]]) -> None:
+    for number, answer in enumerate(answers, start=1):
+        lacking = [field for field in FIELDS if field not in answer]
+        if lacking:
+            raise BankError([Problem(str(file), number, lacking[0], "is missing; docs/quality.md shows the form")])
+        if not answer["reference"]:
+            raise BankError([Problem(str(file), number, "reference", "is empty; there is nothing to compare with")])
+
+
+def _measure(
+    answers: Sequence[dict[str, Any]], encoder: SentenceTransformerEncoder
+) -> tuple[Array, NDArray[np.float16]]:
+    rows, comparisons = [], []
+    for start in range(0, len(answers), CHUNK):
+        chunk = answers[start : start + CHUNK]
+        views = view_texts(encoder, (t for a in chunk for t in (a["question"], a["answer"], *a["reference"])))
+        for answer in chunk:
+            references = [views[text] for text in answer["reference"]]
+            row, best = features(views[answer["question"]], references, views[answer["answer"]])
+            rows.append(row)
+            comparisons.append(comparison(references[best], views[answer["answer"]]).astype(np.float16))
+    return np.stack(rows), np.stack(comparisons)
+
+
+def _read(file: Path, count: int) -> tuple[Array, NDArray[np.float16]] | None:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            rows, comparisons = stored["rows"], stored["comparisons"]
+    except (OSError, KeyError, ValueError, EOFError):
+        return None
+    return (rows, comparisons) if rows.shape == (count, len(FEATURES)) and len(comparisons) == count else None
+
+
+def _write(file: Path, rows: Array, comparisons: NDArray[np.float16]) -> None:
+    """Atomically, so that nobody reads half a file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+    with os.fdopen(descriptor, "wb") as stream:
+        np.savez(stream, rows=rows, comparisons=comparisons)
+    Path(name).replace(file)

@@ -1,0 +1,65 @@
+"""A new question of the same bank: rubric, exemplars and contradictions are there, but nothing was trained on it.
+
+The answers of unseen writers are judged without any head, by a calibration fitted on the answers to the other questions
+only, point scale included; so nothing of the question's own answers decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.quality import measures
+from benchmarks.quality.card import Figure, Section, with_interval
+from benchmarks.quality.measures import Array
+from grader.bank import Bank
+from grader.encoders.sentence_transformer import SentenceTransformerEncoder
+from grader.fitting import GradedAnswer
+from grader.schema import PointScale
+from training import fit_calibration as fitting
+
+SCALES = [PointScale(low=low / 20, high=high / 20) for low in range(9) for high in range(9, 20)]
+
+
+def left_out_section(
+    bank: Bank, encoder: SentenceTransformerEncoder, known: Sequence[GradedAnswer], answers: Sequence[GradedAnswer]
+) -> Section:
+    """`known` are answers to fit calibrations on, `answers` the ones to grade."""
+    fitted_on = fitting.measure_all(bank, list(known), encoder, None)
+    rows = fitting.measure_all(bank, list(answers), encoder, None)
+    found = left_out_scores(fitted_on, rows)
+    wanted = np.array([row.graded.score for row in rows])
+    groups = [row.question.id for row in rows]
+    rho = measures.interval(measures.spearman, found, wanted, groups)
+    error = measures.interval(measures.mean_error, found, wanted, groups)
+    return Section(
+        "A new question of the same bank",
+        (Figure("question left out of all training: Spearman", rho.value, with_interval(rho), 0.75),),
+        (
+            f"{len(rows)} answers of unseen writers, each question graded without heads and by a calibration that was fitted "
+            f"on the answers to the other questions: Spearman {with_interval(rho)}, mean error {with_interval(error, 'points')}.",
+        ),
+    )
+
+
+def left_out_scores(fitted_on: list[fitting.Measured], rows: list[fitting.Measured]) -> Array:
+    """Shape (rows,): the score of each answer by a calibration that has seen no answer to its question."""
+    owners = np.array([row.question.id for row in fitted_on])
+    opinions = fitting.left_out(fitted_on)
+    wanted = np.array([row.graded.score for row in fitted_on])
+    # Every scale is tried once on all answers, each judged with its question left out; a question's own count for nothing.
+    errors = np.stack([np.abs(_scores(fitted_on, opinions, points) - wanted) for points in SCALES])
+    found = np.zeros(len(rows))
+    for name in sorted({row.question.id for row in rows}):
+        points = SCALES[int(errors[:, owners != name].mean(axis=1).argmin())]
+        others = [row for row in fitted_on if row.question.id != name]
+        calibration = fitting.fit(others, points, fitting.BLANK_INTERVAL, "the other questions")
+        here = [place for place, row in enumerate(rows) if row.question.id == name]
+        chosen = [rows[place] for place in here]
+        found[here] = _scores(chosen, [fitting.opinion(row, calibration) for row in chosen], points)
+    return found
+
+
+def _scores(rows: list[fitting.Measured], opinions: fitting.Opinions, points: PointScale) -> Array:
+    return fitting.scores(rows, opinions, points, fitting.BLANK_INTERVAL)[:, 0]
