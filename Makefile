@@ -7,7 +7,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser run test lint fix docs golden bench train clean
+.PHONY: help setup setup-dev services run test lint fix docs golden bench train clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,16 +31,22 @@ setup: $(VENV)/.runtime  ## Install what the service needs into .venv
 
 setup-dev: $(VENV)/.runtime $(VENV)/.dev
 
-# The browser tests drive a real Chromium; where none can be installed they are skipped and say so.
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-	  { if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
-	    else echo "No Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)."; fi; }
+# The tests drive a real Chromium and a real PostgreSQL; where one cannot be installed its tests are skipped and say so.
+services:  ## Install Chromium and PostgreSQL for the tests (Debian, as root)
+	@missing=; \
+	{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || missing=chromium; \
+	{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \
+	  echo "Not installed: $$missing. The tests that need it will be skipped."; \
+	else echo "Not found: $$missing. The tests that need it will be skipped (Debian: apt-get install $$missing)."; fi
 
 run: setup  ## Start the service and the web form (PORT=8000 HOST=127.0.0.1)
 	@$(BIN)/grader serve --host $(HOST) --port $(PORT)
 
-test: setup setup-dev browser  ## Run all tests
+test: setup setup-dev services  ## Run all tests
 	$(BIN)/python -m pytest
 
 lint: setup setup-dev  ## Check style, types, layers and generated documents

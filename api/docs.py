@@ -38,7 +38,7 @@ def settings() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
+        default = "" if field.default in (None, (), PydanticUndefined) else f"`{field.default}`"
         lines.append(f"| `{prefix}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
 

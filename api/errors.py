@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.store.errors import Conflict, StoreError, StoreUnavailable, UnknownRecord
 from grader.errors import (
     AnswerTooLong,
     BankError,
@@ -21,6 +22,9 @@ from grader.errors import (
     GraderError,
     InvalidAnswer,
     InvalidQuestion,
+    InvalidReview,
+    JudgeError,
+    JudgeUnavailable,
     UnknownQuestion,
 )
 
@@ -32,24 +36,32 @@ STATUS: dict[type[GraderError], tuple[int, str]] = {
     AnswerTooLong: (413, "Answer too long"),
     InvalidAnswer: (422, "Invalid answer"),
     InvalidQuestion: (422, "Invalid question"),
+    InvalidReview: (422, "Invalid review"),
+    UnknownRecord: (404, "Not found"),
+    Conflict: (409, "Conflict"),
+    StoreUnavailable: (503, "Database unavailable"),
+    StoreError: (500, "Database unusable"),
     BankError: (500, "Bank unusable"),
     EncoderError: (500, "Encoder unusable"),
+    JudgeUnavailable: (503, "Judge unavailable"),
+    JudgeError: (500, "Judge unusable"),
     CalibrationError: (500, "Calibration unusable"),
 }
 
 
-# On every response: pages may load only the service's own styles, run no script, be framed by nobody.
-SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
 # What is said of a wrong body stays small, however large the body: so many fields, so many characters of a name.
 MOST_FIELD_ERRORS = 50
 FIELD_CHARS = 100
 
 TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed"}
+
+
+class Refused(Exception):
+    """A sound request that is not served now; `retry_after` in seconds says when to come back, if ever."""
+
+    def __init__(self, status: int, title: str, detail: str, retry_after: int | None = None) -> None:
+        self.status, self.title, self.detail, self.retry_after = status, title, detail, retry_after
+        super().__init__(detail)
 
 
 class NotReady(Exception):
@@ -112,7 +124,8 @@ def install(app: FastAPI, page: Page) -> None:
     @app.exception_handler(GraderError)
     async def _library(request: Request, error: GraderError) -> Response:
         status, title = status_of(error)
-        return page(request, status, title, str(error)) or problem(status, title, str(error))
+        headers = {"Retry-After": "5"} if status == 503 else None
+        return page(request, status, title, str(error)) or problem(status, title, str(error), headers=headers)
 
     @app.exception_handler(NotReady)
     async def _not_ready(request: Request, error: NotReady) -> Response:
@@ -140,12 +153,20 @@ def install(app: FastAPI, page: Page) -> None:
             error.status_code, title, str(error.detail), headers=headers
         )
 
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, _error: Exception) -> Response:
-        detail = "Something went wrong here; the service's log has the details."
-        response = page(request, 500, "Internal error", detail) or problem(500, "Internal error", detail)
-        response.headers.update(SECURITY_HEADERS)  # this handler runs outside of all middleware
+    @app.exception_handler(Refused)
+    async def _refused(request: Request, error: Refused) -> Response:
+        response = page(request, error.status, error.title, error.detail) or problem(
+            error.status, error.title, error.detail
+        )
+        if error.retry_after is not None:
+            response.headers["retry-after"] = str(error.retry_after)
         return response
+
+
+def unexpected(request: Request, page: Page) -> Response:
+    """What is said of an error nobody foresaw: nothing of it, for it may hold anything."""
+    title, detail = "Internal error", "Something went wrong here; the service's log has the details."
+    return page(request, 500, title, detail) or problem(500, title, detail)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

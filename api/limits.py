@@ -1,69 +1,94 @@
-"""What a request may be before anyone reads it: its size, its content type, its encoding.
+"""What a request may be before anyone reads it (size, content type, encoding) and how long it may take.
 
 Pure ASGI, so that an endless body is refused at the limit instead of being collected first.
 """
 
 from __future__ import annotations
 
+import asyncio
+
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import SECURITY_HEADERS, Page, problem
+from api.errors import Page, problem
+
+# Bodies that are no JSON: files of answers, sent to where many answers are taken.
+UPLOAD_PATH = "/v1/grades/batch"
+UPLOAD_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "text/csv", "multipart/form-data"})
 
 
 class RequestLimits:
-    """Refuses bodies over `max_body_bytes` (413), API bodies that are not JSON (415) or not UTF-8 (400)."""
+    """Refuses bodies over the limit (413), too slow (408), not of a type the API reads (415) or not UTF-8 (400)."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, page: Page) -> None:
+    def __init__(self, app: ASGIApp, page: Page, max_body_bytes: int, max_upload_bytes: int, patience: float) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
         self.page = page
+        self.max_body_bytes = max_body_bytes
+        self.max_upload_bytes = max_upload_bytes
+        self.patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in {"POST", "PUT", "PATCH"}:
             await self.app(scope, receive, send)
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
+        headers = Headers(scope=scope)
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
         is_api = scope["path"].startswith("/v1/")
-        if is_api and not _is_json(headers.get(b"content-type", b"")):
-            detail = "Send the body as application/json (with that Content-Type header)."
-            await problem(415, "Unsupported media type", detail)(scope, receive, send)
+        is_upload = scope["path"] == UPLOAD_PATH and kind in UPLOAD_TYPES
+        limit = self.max_upload_bytes if scope["path"] == UPLOAD_PATH else self.max_body_bytes
+        try:
+            async with asyncio.timeout(self.patience):
+                body = await _read(receive, headers, limit)
+        except TimeoutError:
+            detail = f"The body did not arrive within {self.patience:g} s."
+            await self._refuse(scope, receive, send, 408, "Body too slow", detail, close=True)
             return
-        body = await self._read(receive, headers)
         if body is None:
-            detail = f"The body is larger than {self.max_body_bytes:,} bytes."
-            page = self.page(Request(scope), 413, "Body too large", detail)
-            await (page or problem(413, "Body too large", detail))(scope, receive, send)
-            return
-        if is_api and not _is_utf8(body):
-            await problem(400, "Not UTF-8", "The body is not UTF-8; JSON must be.")(scope, receive, send)
-            return
-        await self.app(scope, _replay(body, receive), send)
+            detail = f"The body is larger than {limit:,} bytes."
+            await self._refuse(scope, receive, send, 413, "Body too large", detail, close=True)
+        elif is_api and body and not is_upload and not _is_json(kind):
+            detail = "Send the body as application/json (with that Content-Type header)."
+            if scope["path"] == UPLOAD_PATH:
+                detail = "Send the body as application/json, application/x-ndjson, text/csv or multipart/form-data."
+            await self._refuse(scope, receive, send, 415, "Unsupported media type", detail)
+        elif is_api and not is_upload and not _is_utf8(body):
+            await self._refuse(scope, receive, send, 400, "Not UTF-8", "The body is not UTF-8; JSON must be.")
+        else:
+            await self.app(scope, _replay(body, receive), send)
 
-    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | None:
-        """The whole body, or None as soon as it is over the limit."""
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_body_bytes:
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, status: int, title: str, detail: str, *, close: bool = False
+    ) -> None:
+        response = self.page(Request(scope), status, title, detail) or problem(status, title, detail)
+        if close:  # what is left of the body is not read, so no other request can follow on this connection
+            response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+
+async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
+    """The whole body, or None as soon as it is over the limit."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > limit:
+        return None
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""  # the client went away; nobody reads the answer
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
             return None
-        chunks: list[bytes] = []
-        size = 0
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return b""  # the client went away; nobody reads the answer
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self.max_body_bytes:
-                return None
-            chunks.append(chunk)
-            more = message.get("more_body", False)
-        return b"".join(chunks)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
-def _is_json(content_type: bytes) -> bool:
-    kind = content_type.split(b";")[0].strip().lower()
-    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+def _is_json(kind: str) -> bool:
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -88,22 +113,52 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-class SecurityHeaders:
-    """Adds SECURITY_HEADERS to every response."""
+class TooSlow(Exception):
+    """A client does not take its response; ends the connection."""
 
-    HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 
-    def __init__(self, app: ASGIApp) -> None:
+class ResponseDeadline:
+    """Answers 503 when no response has begun within `seconds`, and gives up a client that takes no bytes for as long.
+
+    Work that is under way in a thread cannot be stopped: it goes on, keeps its place in the queue, and its result is
+    dropped, so the count of what runs stays true.
+    """
+
+    def __init__(self, app: ASGIApp, page: Page, seconds: float) -> None:
         self.app = app
+        self.page = page
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        begun, late = asyncio.Event(), False
 
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self.HEADERS]
-            await send(message)
+        async def watched(message: Message) -> None:
+            if late:
+                return
+            begun.set()
+            try:
+                async with asyncio.timeout(self.seconds):
+                    await send(message)
+            except TimeoutError:
+                raise TooSlow(f"took no bytes for {self.seconds:g} s") from None
 
-        await self.app(scope, receive, with_headers)
+        work = asyncio.ensure_future(self.app(scope, receive, watched))
+        first = asyncio.ensure_future(begun.wait())
+        try:
+            await asyncio.wait({work, first}, timeout=self.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and not begun.is_set():
+                late = True
+                await self._say_late(scope, receive, send)
+            await work
+        finally:
+            first.cancel()
+            work.cancel()  # only when this request itself is being cancelled; else it is done
+
+    async def _say_late(self, scope: Scope, receive: Receive, send: Send) -> None:
+        title, detail = "Timed out", f"There was no result within {self.seconds:g} s; send it again later."
+        response = self.page(Request(scope), 503, title, detail) or problem(503, title, detail)
+        response.headers["retry-after"] = "5"
+        await response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The grader of a running service: loaded in the background, then shared by all requests."""
+"""What a running service has one of: the grader, loaded in the background, and the store; shared by all requests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.errors import NotReady
+from api.metrics import Metrics
+from api.store import Store
 from grader.errors import GraderError
 from grader.pipeline import Grader
 
@@ -19,11 +21,13 @@ logger = logging.getLogger("api")
 class GraderState:
     """Loads a grader once, in a thread, and hands it out when it is warm. `failure` says why it never will be."""
 
-    def __init__(self, load: Callable[[], Grader]) -> None:
+    def __init__(self, load: Callable[[], Grader], metrics: Metrics) -> None:
         self._load = load
+        self._metrics = metrics
         self._grader: Grader | None = None
         self._done = threading.Event()
         self.failure: str | None = None
+        self.draining = False
         self.progress = (0, 0)
 
     def start(self) -> None:
@@ -38,6 +42,11 @@ class GraderState:
     def ready(self) -> bool:
         return self._grader is not None
 
+    def drain(self) -> None:
+        """From now on /readyz says 503, so that a balancer sends new work elsewhere; what comes is still served."""
+        self.draining = True
+        self._metrics.ready.set(0)
+
     def grader(self) -> Grader:
         """The warm grader; raises NotReady."""
         if self._grader is not None:
@@ -51,7 +60,9 @@ class GraderState:
         try:
             grader = self._load()
             grader.warm(self._advance)
+            self._metrics.watch_grader(grader)
             self._grader = grader
+            self._metrics.ready.set(1)
             logger.info("ready: %d questions of %s", len(grader.bank.questions), grader.bank.version)
         except GraderError as error:
             self.failure = str(error)
@@ -66,10 +77,42 @@ class GraderState:
         self.progress = (done, total)
 
 
-def get_grader(request: Request) -> Grader:
+async def get_grader(request: Request) -> Grader:
     """Dependency: the warm grader of this app."""
     state: GraderState = request.app.state.grading
     return state.grader()
 
 
 LoadedGrader = Annotated[Grader, Depends(get_grader)]
+
+
+class StoreState:
+    """Opens the store once, at the first use: to make an app touches no file."""
+
+    def __init__(self, url: str | None) -> None:
+        self._url = url
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+
+    def open(self) -> Store:
+        """The store; raises StoreError. Blocks, so call it off the event loop."""
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open(self._url)
+            return self._store
+
+    def close(self) -> None:
+        """Gives the connections back; the next use opens it again."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+
+async def get_store(request: Request) -> Store:
+    """Dependency: the store of this app."""
+    state: StoreState = request.app.state.stores
+    return state.open()
+
+
+OpenStore = Annotated[Store, Depends(get_store)]

@@ -29,8 +29,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    loading = seconds(lambda: Grader.load(device=arguments.device).warm())
-    grader = Grader.load(device=arguments.device)
+    run(arguments.rounds, arguments.device)
+
+
+def run(rounds: int, device: str) -> None:
+    """Prints the medians over `rounds` answers; also `grader benchmark speed`."""
+    loading = seconds(lambda: Grader.load(device=device).warm())
+    grader = Grader.load(device=device)
     grader.warm()
     encoder = grader.encoder
     if not isinstance(encoder, SentenceTransformerEncoder):
@@ -38,7 +43,7 @@ def main() -> None:
     answers = [(q.id, s.answer) for q in load_bank().questions for s in q.samples if 90 <= len(s.answer.split()) <= 170]
     model = encoder.sentence_transformer
     plain, naive, full = [], [], []
-    for round_number in range(arguments.rounds + 3):
+    for round_number in range(rounds + 3):
         question_id, answer = answers[round_number % len(answers)]
         sentences = [segment.text for segment in split(normalise(answer))]
         one = seconds(lambda: model.encode([answer], show_progress_bar=False))  # noqa: B023
@@ -49,7 +54,7 @@ def main() -> None:
             naive.append(two)
             full.append(three)
     words = statistics.mean(len(answer.split()) for _, answer in answers)
-    print(f"{platform.machine()}, {encoder.device}; {arguments.rounds} answers of {words:.0f} words on average")
+    print(f"{platform.machine()}, {encoder.device}; {rounds} answers of {words:.0f} words on average")
     print(f"load and warm up                      {loading:.1f} s")
     print(f"plain encode of the answer            {statistics.median(plain) * 1000:.1f} ms")
     print(f"full grade                            {statistics.median(full) * 1000:.1f} ms")

@@ -8,6 +8,8 @@
     +-- InvalidQuestion       an inline question cannot be graded against
     +-- InvalidReview         a person's review does not fit the grade it is about
     +-- EncoderError          the embedding model is missing, damaged or unusable
+    +-- JudgeUnavailable      a judge that was asked for gives no opinion: down, slow, refusing or incomprehensible
+    +-- JudgeError            a language model is configured in a way that cannot work
     +-- CalibrationError      the calibration file is missing or does not fit this version
 
 An answer that can be read but not graded is not an error: it is a Grade whose outcome is `not_gradable`.
@@ -17,6 +19,7 @@ Every message says what to do. This module knows nothing of HTTP; `api/errors.py
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 class GraderError(Exception):
@@ -82,3 +85,15 @@ class EncoderError(GraderError):
 
 class CalibrationError(GraderError):
     """The calibration cannot be loaded or does not belong to this version of the signals."""
+
+
+class JudgeError(GraderError):
+    """A language model cannot be set up as configured."""
+
+
+class JudgeUnavailable(GraderError):
+    """A judge that was asked gives no opinion; `result` says in a word how it failed (see `observe.CallResult`)."""
+
+    def __init__(self, result: Literal["refused", "timeout", "unreachable", "protocol", "budget"], reason: str) -> None:
+        self.result: Literal["refused", "timeout", "unreachable", "protocol", "budget"] = result
+        super().__init__(reason)

@@ -5,7 +5,7 @@ The candidate never reads a criterion's statement here, only their own words, hi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grader.schema import CriterionResult, Feedback, Flag, Question
 from grader.scoring import Scored
@@ -16,8 +16,12 @@ MOST_HINTS = 4
 QUOTE_CHARS = 160
 
 
-def write(question: Question, scored: Scored) -> Feedback:
-    """Summary, strengths with quotes, improvements as hints and corrections, next steps."""
+def write(question: Question, scored: Scored, said: Mapping[str, str] | None = None) -> Feedback:
+    """Summary, strengths with quotes, improvements as hints and corrections, next steps.
+
+    `said` has other words for what there is to say about a criterion or misconception, by its id.
+    """
+    said = said or {}
     if scored.score is None:
         return Feedback(
             summary=f"No score was given. {scored.review_reasons[0]}", next_steps=_after_refusal(scored.flags)
@@ -27,10 +31,42 @@ def write(question: Question, scored: Scored) -> Feedback:
     wrong = [result for result in scored.criteria if result.verdict == "contradicted"]
     return Feedback(
         summary=_summary(question, scored, len(met), len(partial), len(wrong)),
-        strengths=tuple(_strength(result) for result in _by_points(met)[:MOST_QUOTES]),
-        improvements=tuple(_improvements(scored, wrong, partial)),
+        strengths=tuple(said.get(result.id) or _strength(result) for result in _by_points(met)[:MOST_QUOTES]),
+        improvements=tuple(_improvements(scored, wrong, partial, said)),
         next_steps=tuple(_next_steps(question, scored)),
     )
+
+
+def follow_up(scored: Scored) -> str | None:
+    """What an interviewer could ask next: about a mistake first, then the least certain point, then a missing one."""
+    if scored.score is None:
+        return None
+    result = next_point(scored)
+    if result is None:
+        return (
+            "You covered the main points. Where did this matter in something you built, and what did you learn from it?"
+        )
+    quote = _quote(result)
+    match result.verdict:
+        case "contradicted":
+            opening = f"You said “{quote}”. What makes you think so, and how could you check it?"
+        case "partial" if quote:
+            opening = f"You touched on this: “{quote}”. Could you go further into it?"
+        case _:
+            opening = f"You have not said much about one point yet: {label(result.id).lower()}."
+    return f"{opening} {result.hint}" if result.hint and result.verdict != "contradicted" else opening
+
+
+def next_point(scored: Scored) -> CriterionResult | None:
+    """The criterion to ask about next, None when all that counts is covered."""
+    wrong = [result for result in scored.criteria if result.verdict == "contradicted"]
+    open_ = [result for result in scored.criteria if result.verdict in {"partial", "not_met"}]
+    unsure = [result for result in open_ if 0.25 <= result.probability <= 0.75]
+    missing = [result for result in open_ if not _is_spare(result, scored)]
+    for results in (wrong, unsure, missing):
+        if results:
+            return min(results, key=lambda result: (-result.max_points, abs(result.probability - 0.5), result.id))
+    return None
 
 
 def label(criterion_id: str) -> str:
@@ -79,19 +115,24 @@ def _strength(result: CriterionResult) -> str:
     return f"{label(result.id)}: “{_quote(result)}”" if result.evidence else label(result.id)
 
 
-def _improvements(scored: Scored, wrong: Sequence[CriterionResult], partial: Sequence[CriterionResult]) -> list[str]:
+def _improvements(
+    scored: Scored, wrong: Sequence[CriterionResult], partial: Sequence[CriterionResult], said: Mapping[str, str]
+) -> list[str]:
     texts = []
     for misconception in scored.misconceptions:
         quote = " ".join(" ".join(span.text.split()) for span in misconception.evidence)[:QUOTE_CHARS]
-        texts.append(f"You wrote “{quote}”. {misconception.correction}" if quote else misconception.correction)
+        template = f"You wrote “{quote}”. {misconception.correction}" if quote else misconception.correction
+        texts.append(said.get(misconception.id) or template)
     for result in wrong:
-        texts.append(f"Check this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else ""))
+        template = f"Check this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else "")
+        texts.append(said.get(result.id) or template)
     for result in _by_points(partial):
-        texts.append(f"Say more about this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else ""))
+        template = f"Say more about this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else "")
+        texts.append(said.get(result.id) or template)
     # Criteria of a group that already earned all it can are not missing.
     missing = [result for result in scored.criteria if result.verdict == "not_met" and not _is_spare(result, scored)]
     texts += [
-        result.hint or f"Something is missing: {label(result.id).lower()}."
+        said.get(result.id) or result.hint or f"Something is missing: {label(result.id).lower()}."
         for result in _by_points(missing)[:MOST_HINTS]
     ]
     return texts

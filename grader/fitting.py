@@ -25,7 +25,9 @@ from pydantic import ValidationError
 from grader.bank import Bank, content_hash, rubric_hash
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import BankError, Problem
-from grader.judges.heads import QuestionHeads, span_features
+from grader.evidence import span_ranges
+from grader.judges.heads import PARTS, QuestionHeads, Source, span_features
+from grader.judges.wording import WordingHead, fit_wording
 from grader.schema import ExpectedVerdict, Frozen, Question
 from grader.text import normalise, split, words
 
@@ -33,6 +35,7 @@ from grader.text import normalise, split, words
 COMPONENTS = 300  # principal components that a head is fitted in; it is written out in the encoder's own dimensions
 STRENGTH = 0.02  # inverse regularisation C of the logistic regressions
 ROUNDS = 2  # times that the best spans of the answers are looked for again
+FEWEST = 2  # right and wrong sentences without which a criterion has no head
 NEGATIVES = 2  # spans of an answer that lacks a criterion which become counter-examples, per side
 ANSWER_WEIGHT = 2.0  # of a span of an answer, beside 1 of a single sentence
 ALIKE = 0.6  # share of common words from which on an answer is nearly a sample of the bank
@@ -102,6 +105,13 @@ def read_data(bank: Bank, folder: Path | None) -> TrainingData:
     return TrainingData(statements, answers, content_hash(everything))
 
 
+def fit_rubric_heads(question: Question, encoder: SentenceTransformerEncoder) -> QuestionHeads | None:
+    """Heads from a question's own exemplars and contradictions, in half a second; None when it has too few of them."""
+    if any(len(criterion.contradictions) < FEWEST for criterion in question.criteria):
+        return None
+    return _QuestionFit(question, [], [], encoder).fit()
+
+
 def fit_heads(
     bank: Bank,
     data: TrainingData,
@@ -133,46 +143,64 @@ class _QuestionFit:
     ) -> None:
         self.question = question
         self.answers = answers
+        self.source: Source = "data" if statements or answers else "rubric"
         said = [(c.id, "met", text) for c in question.criteria for text in (c.statement, *c.exemplars)]
         said += [(c.id, "contradicted", text) for c in question.criteria for text in c.contradictions]
         said += [(s.criterion, s.verdict, s.text) for s in statements]
         beliefs = [(m.id, "held", text) for m in question.misconceptions for text in (m.statement, *m.exemplars)]
         beliefs += [(m.id, "denied", m.correction) for m in question.misconceptions]
         self.labels = [(name, verdict) for name, verdict, _ in (*said, *beliefs)]
-        sentences = _flat(encoder.encode_layers([text for _, _, text in (*said, *beliefs)]))
-        spans = [span_features(encoder.encode_layers(_segments(answer.answer))) for answer in answers]
+        self.texts = [text for _, _, text in (*said, *beliefs)]
+        sentences = _flat(encoder.encode_layers(self.texts))
+        segments = [_segments(answer.answer) for answer in answers]
+        self.span_texts = [[" ".join(one[a : b + 1]) for a, b in span_ranges(len(one))] for one in segments]
+        spans = [span_features(encoder.encode_layers(one)) for one in segments]
         self._project(sentences, spans)
 
     def _project(self, sentences: NDArray[np.float32], spans: list[NDArray[np.float32]]) -> None:
         """Principal components of all that is there; sentences and spans in their coordinates, at unit scale on average."""
         everything = np.concatenate([sentences, *spans]).astype(np.float64)
         self.mean = everything.mean(axis=0)
-        # The covariance is small enough to be solved exactly, with no random start.
-        covariance = (everything - self.mean).T @ (everything - self.mean) / len(everything)
-        values, vectors = np.linalg.eigh(covariance)
-        kept = min(COMPONENTS, len(everything) - 1)
-        scale = np.sqrt(np.maximum(values[::-1][:kept], 1e-12)).mean()
-        self.basis = vectors[:, ::-1][:, :kept] / scale
+        vectors, spread = _components(everything - self.mean, min(COMPONENTS, len(everything) - 1))
+        self.basis = vectors / spread.mean()
         self.sentences: Matrix = (sentences - self.mean) @ self.basis
         self.spans: list[Matrix] = [(span - self.mean) @ self.basis for span in spans]
 
     def fit(self) -> QuestionHeads | None:
         """None when a criterion has no wrong version at all: there is nothing to tell right from wrong by."""
-        right, wrong, held = [], [], []
+        right, wrong, held, wording = [], [], [], []
         for criterion in self.question.criteria:
             one = np.array([label == (criterion.id, "met") for label in self.labels], dtype=np.float64)
             other = np.array([label == (criterion.id, "contradicted") for label in self.labels], dtype=np.float64)
-            if one.sum() < 2 or other.sum() < 2:
+            if one.sum() < FEWEST or other.sum() < FEWEST:
                 return None
-            first, second = self._fit_pair(one, other, [a.verdicts.get(criterion.id, "not_met") for a in self.answers])
+            verdicts: list[str] = [a.verdicts.get(criterion.id, "not_met") for a in self.answers]
+            first, second = self._fit_pair(one, other, verdicts)
             right.append(first)
             wrong.append(second)
+            wording.append(self._fit_wording(criterion.id, first, second, verdicts))
         for misconception in self.question.misconceptions:
             one = np.array([label == (misconception.id, "held") for label in self.labels], dtype=np.float64)
-            verdicts = [_held(answer, misconception.id) for answer in self.answers]
-            held.append(self._fit_pair(one, None, verdicts)[0])
+            held_by = [_held(answer, misconception.id) for answer in self.answers]
+            held.append(self._fit_pair(one, None, held_by)[0])
         parts = [part for heads in (right, wrong, held) for part in self._unprojected(heads)]
-        return QuestionHeads(rubric_hash(self.question), *parts)
+        weights = dict(zip(PARTS, parts, strict=True))
+        return QuestionHeads(rubric_hash(self.question), **weights, wording=tuple(wording), source=self.source)
+
+    def _fit_wording(self, name: str, first: Matrix, second: Matrix, verdicts: Sequence[str]) -> WordingHead:
+        """From the criterion's sentences and from the span of each answer that says it, or says it wrongly."""
+        own = [
+            (text, verdict)
+            for (owner, verdict), text in zip(self.labels, self.texts, strict=True)
+            if owner == name and verdict in {"met", "contradicted"}
+        ]
+        texts, right = [text for text, _ in own], [verdict == "met" for _, verdict in own]
+        for spans, said, verdict in zip(self.spans, self.span_texts, verdicts, strict=True):
+            if verdict in {"met", "contradicted"}:
+                head = first if verdict == "met" else second
+                texts.append(said[int((spans @ head[:-1]).argmax())])
+                right.append(verdict == "met")
+        return fit_wording(texts, right)
 
     def _fit_pair(self, one: Matrix, other: Matrix | None, verdicts: Sequence[str]) -> tuple[Matrix, Matrix]:
         """Coefficients and bias of the `right` head and of the `wrong` one (a copy of it when there is no `other`)."""
@@ -216,6 +244,17 @@ class _QuestionFit:
         stacked = np.stack(heads)
         weights = stacked[:, :-1] @ self.basis.T
         return weights.astype(np.float32), (stacked[:, -1] - weights @ self.mean).astype(np.float32)
+
+
+def _components(centred: Matrix, kept: int) -> tuple[Matrix, Matrix]:
+    """The first principal components (d, kept) and the standard deviation along each, solved exactly: no random start."""
+    rows, width = centred.shape
+    if rows <= width:  # few sentences: their products among each other are the smaller matrix
+        values, vectors = np.linalg.eigh(centred @ centred.T / rows)
+        spread = np.sqrt(np.maximum(values[::-1][:kept], 1e-12))
+        return centred.T @ vectors[:, ::-1][:, :kept] / (spread * np.sqrt(rows)), spread
+    values, vectors = np.linalg.eigh(centred.T @ centred / rows)
+    return vectors[:, ::-1][:, :kept], np.sqrt(np.maximum(values[::-1][:kept], 1e-12))
 
 
 def _logistic(rows: Matrix, labels: Matrix, weights: Matrix) -> Matrix:

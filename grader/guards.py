@@ -200,7 +200,7 @@ def _is_foreign(segment: Segment, known: frozenset[str]) -> bool:
     if sum(word in known or word in FUNCTION_WORDS for word in spoken) >= FOREIGN_KNOWN_SHARE * len(spoken):
         return False
     language, probability = _identifier().classify(segment.text.lower())
-    return language != "en" and probability >= 0.5
+    return bool(language != "en" and probability >= 0.5)
 
 
 def _without_echo(question: Question, segments: Sequence[Segment]) -> tuple[list[Segment], bool]:

@@ -25,8 +25,10 @@ _PHRASES = re.compile(
     | \b(?:disregard|forget|ignore)\b[^.\n]{{0,12}}\b(?:everything|all|anything)\b
       [^.\n]{{0,25}}\b(?:told|said|above|before|previous)\b
     | \b(?:give|award|assign|grant|grade|mark|rate|score)\b[^.\n]{{0,25}}
-      \b(?:me|this\ (?:answer|response|submission)|my\ (?:answer|response)|the\ (?:candidate|student|answer))\b[^.\n]{{0,40}}
+      \b(?:this\ (?:answer|response|submission)|my\ (?:answer|response)|the\ (?:candidate|student|answer))\b[^.\n]{{0,40}}
       \b(?:full|maximum|max|perfect|highest|top|100|10\s*/\s*10|excellent|correct|pass)\b
+    | \b(?:give|award|assign|grant)\ me\b[^.\n]{{0,20}}
+      \b(?:full|maximum|max|perfect|highest|top|100|10)\b[^.\n]{{0,12}}\b(?:marks?|points?|scores?|credit|grade|rating)\b
     | \b(?:full|maximum|perfect|100\ ?%?)\s+(?:marks?|points?|scores?|credit)\b[^.\n]{{0,30}}
       \b(?:please|to\ this|for\ this|to\ me|must)\b
     | \b(?:you\ are|act\ as|pretend\ to\ be|stay\ in)\b[^.\n]{{0,20}}
@@ -64,10 +66,10 @@ _TRADE = {
     requirement|requirements reviewer|reviewers pre-approved approved assessment regulations instructions obey maximum
     score|scores|scored""",
     1: """mark|marks|marked|marking point|points full answer|answers response reference complete|completely covered|covers
-    satisfies|satisfied fulfils|fulfilled met perfect|perfectly best highest top pass|passed|passing evaluation treat
+    satisfies|satisfied fulfils|fulfilled met perfect|perfectly|best|highest|top pass|passed|passing evaluation treat
     count|counts|counted generous kindly policy override judge|judgement identical mistake note decision included
-    missing written insert assign record everything checked example correct concepts section given further necessary feedback outstanding
-    precise result chance tip""",
+    missing written insert assign record everything checked example correct concepts section given further
+    necessary feedback outstanding precise result chance tip""",
 }
 _STEM = {form: forms.split("|")[0] for group in _TRADE.values() for forms in group.split() for form in forms.split("|")}
 _WEIGHT = {forms.split("|")[0]: weight for weight, group in _TRADE.items() for forms in group.split()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grader import __version__, feedback, guards
+from grader import __version__, feedback, guards, phrasing
+from grader.assist import Assistant, Assisted, JudgeMode
 from grader.bank import Bank, content_hash, load_bank, question_from_inline
 from grader.calibration import BankScale, Calibration, load_bank_scale, load_calibration
 from grader.encoders import EMBEDDED, Encoder, load_encoder
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
-from grader.errors import AnswerTooLong, InvalidAnswer
+from grader.errors import AnswerTooLong, InvalidAnswer, JudgeUnavailable
 from grader.evidence import AnswerVectors, reference_similarity
+from grader.fitting import fit_rubric_heads
 from grader.index import QuestionIndex, build_index, default_cache_folder
 from grader.judges import Case, Level
 from grader.judges.entailment import EntailmentReader, load_reader
@@ -59,6 +61,15 @@ class Trained:
 
     heads: QuestionHeads | None = None
     reader: EntailmentReader | None = None
+
+    @property
+    def level(self) -> Level:
+        """How much is known about the question."""
+        if self.heads is None:
+            return "encoder"
+        if self.heads.source == "rubric":
+            return "rubric"
+        return "heads" if self.reader is None else "entailment"
 
 
 UNTRAINED = Trained()
@@ -126,38 +137,41 @@ def neighbours_of(index: QuestionIndex, indexes: Sequence[QuestionIndex]) -> gua
 class Grader:
     """Grades answers to the questions of a bank, or to questions that come with the answer. Safe to share by threads.
 
-    The constructor only stores; use `Grader.load` for a ready one.
+    The constructor only stores; use `Grader.load` for a ready one. One calibration alone is that for zero-shot judging.
     """
 
     def __init__(
         self,
         bank: Bank,
         encoder: Encoder,
-        calibration: Calibration,
+        calibrations: Calibration | Mapping[Level, Calibration],
         *,
         judge: Judge | None = None,
         heads: BankHeads | None = None,
-        heads_calibration: Calibration | None = None,
         reader: EntailmentReader | None = None,
-        reader_calibration: Calibration | None = None,
         scale: BankScale | None = None,
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
+        assistant: Assistant | None = None,
     ) -> None:
         self.bank = bank
         self.encoder = encoder
         self.heads = heads
-        self.reader = reader if heads_calibration and reader_calibration else None
-        known: dict[Level, Calibration | None] = {
-            "encoder": calibration,
-            "heads": heads_calibration if heads else None,
-            "entailment": reader_calibration if heads and self.reader else None,
+        self.reader = reader
+        given: Mapping[Level, Calibration]
+        given = {"encoder": calibrations} if isinstance(calibrations, Calibration) else calibrations
+        there: dict[Level, bool] = {
+            "encoder": True,
+            "rubric": isinstance(encoder, SentenceTransformerEncoder) and encoder.embedded,
+            "heads": heads is not None,
+            "entailment": heads is not None and reader is not None,
         }
-        revisions = [part.revision for part in (heads, self.reader) if part is not None]
+        revisions = [part.revision for part in (heads, reader) if part is not None]
         self.offline = OfflineJudge(
-            {level: found for level, found in known.items() if found}, "+".join(revisions) or "zero-shot"
+            {level: found for level, found in given.items() if there[level]}, "+".join(revisions) or "zero-shot"
         )
         self.judge: Judge = judge or self.offline
+        self.assistant = assistant
         self.scale = scale if scale is not None and scale.base == self.offline.newest.version else None
         self._stale_scale = scale is not None and self.scale is None
         self.cache_folder = cache_folder
@@ -165,6 +179,7 @@ class Grader:
         self.observer: Observer = SILENT
         self._own = frozenset(question.id for question in bank.questions)
         self._indexes: dict[str, QuestionIndex] = {}
+        self._rubric_heads: dict[str, Trained] = {}
         self._inline: OrderedDict[str, QuestionIndex] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -177,6 +192,7 @@ class Grader:
         device: str = "auto",
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
+        assistant: Assistant | None = None,
     ) -> Grader:
         """A grader for a bank or the one in a folder (default: the one that ships); raises BankError or EncoderError.
 
@@ -188,28 +204,29 @@ class Grader:
         return cls(
             found,
             loaded,
-            load_calibration("encoder"),
+            {level: load_calibration(level) for level in LEVELS if level != "entailment" or reader},
             heads=load_heads(found.path),
-            heads_calibration=load_calibration("heads"),
             reader=reader,
-            reader_calibration=load_calibration("entailment") if reader else None,
             scale=load_bank_scale(found.path),
             cache_folder=cache_folder or default_cache_folder(),
             max_answer_chars=max_answer_chars,
+            assistant=assistant,
         )
 
     def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Embeds the whole bank now instead of at the first answer; `progress(done, total)` is told after each question."""
         total = len(self.bank.questions)
         for done, question in enumerate(self.bank.questions, start=1):
-            self._index(question)
+            self._trained(self._index(question))
             if progress:
                 progress(done, total)
         _ = self._neighbours
 
-    def grade(self, question: str | InlineQuestion, answer: str) -> Grade:
+    def grade(self, question: str | InlineQuestion, answer: str, judge: JudgeMode | None = None) -> Grade:
         """The grade of an answer to a question of the bank (by id) or to an inline one.
 
+        `judge` says whether a language model may settle what is uncertain (default: what the assistant's policy says);
+        `required` raises JudgeUnavailable when it was needed and had nothing to say.
         Raises UnknownQuestion, InvalidQuestion, InvalidAnswer, AnswerTooLong. An answer that can be read but not graded
         is a Grade with outcome `not_gradable` and no score.
         """
@@ -218,8 +235,13 @@ class Grader:
         if prepared.case is None:
             return self._grade(prepared, not_gradable(question_, prepared.refusal, prepared.flags))
         scale = self.scale or self.offline.calibration(prepared.case)
-        scored = score(question_, opinion.judgements, opinion.findings, prepared.flags, scale.points, scale.interval)
-        return self._grade(prepared, scored)
+
+        def scored(judgements: Sequence[Judgement], more: Sequence[Flag] = ()) -> Scored:
+            flags_ = (*prepared.flags, *more)
+            return score(question_, judgements, opinion.findings, flags_, scale.points, scale.interval)
+
+        assisted = self._assisted(prepared, opinion.judgements, scored, judge)
+        return self._grade(prepared, scored(assisted.judgements, assisted.flags), assisted)
 
     def opinion(self, question: str | InlineQuestion, answer: str) -> Opinion:
         """What the judges say of an answer, before any points are added up; raises what `grade` raises."""
@@ -274,15 +296,26 @@ class Grader:
     def _trained(self, index: QuestionIndex) -> tuple[Trained, str | None]:
         """What was trained for this rubric and encoder, and why what should be there cannot be used."""
         if self.heads is None or index.question.id not in self.heads.questions:
-            return UNTRAINED, self._short_of("encoder", index)
+            return self._by_rubric(index), self._short_of("rubric", index)
         if not isinstance(self.encoder, SentenceTransformerEncoder) or self.heads.encoder != self.encoder.revision:
             return UNTRAINED, f"the bank's heads were not trained for the encoder {self.encoder.name}"
         found = self.heads.questions[index.question.id]
         if found.rubric != index.rubric:
-            return UNTRAINED, "the bank's heads were trained for another version of this rubric; run `grader train`"
+            reason = "the bank's heads were trained for another version of this rubric; run `grader train`"
+            return self._by_rubric(index), reason
         if self.reader is None or not self.reader.knows(index.question.id, index.rubric):
             return Trained(found), self._short_of("heads", index)
         return Trained(found, self.reader), None
+
+    def _by_rubric(self, index: QuestionIndex) -> Trained:
+        """Heads fitted, once, to the question's own right and wrong wordings, where it has both."""
+        encoder = self.encoder
+        if "rubric" not in self.offline.calibrations or not isinstance(encoder, SentenceTransformerEncoder):
+            return UNTRAINED
+        with self._lock:
+            if index.rubric not in self._rubric_heads:
+                self._rubric_heads[index.rubric] = Trained(fit_rubric_heads(index.question, encoder))
+            return self._rubric_heads[index.rubric]
 
     def _short_of(self, level: Level, index: QuestionIndex) -> str | None:
         """A reason for `degraded` when the bank is meant to be judged by more than this; inline questions never are."""
@@ -292,9 +325,39 @@ class Grader:
         missing = "the trained entailment network" if level == "heads" else "the trained heads"
         return f"{missing} of the bank {'is' if level == 'heads' else 'are'} missing or older than this rubric"
 
-    def _grade(self, prepared: Prepared, scored: Scored) -> Grade:
+    def _assisted(
+        self,
+        prepared: Prepared,
+        judgements: Sequence[Judgement],
+        scored: Callable[[Sequence[Judgement]], Scored],
+        mode: JudgeMode | None,
+    ) -> Assisted:
+        """The judgements after the language model had its say, if there is one and it may."""
+        wanted = mode or (self.assistant.policy.mode if self.assistant else "off")
+        if wanted == "off" or prepared.case is None:
+            return Assisted(judgements)
+        if self.assistant is None:
+            reason = "no language model is configured"
+            if wanted == "required":
+                raise JudgeUnavailable("unreachable", f"A judge is required, but {reason} (docs/llm-judges.md).")
+            return Assisted(judgements, degraded=reason)
+        with self.observer.timed("judge"):
+            return self.assistant.assist(
+                prepared.case, judgements, prepared.flags, lambda some: scored(some).score or 0.0, wanted
+            )
+
+    def _grade(self, prepared: Prepared, scored: Scored, assisted: Assisted | None = None) -> Grade:
         index = prepared.index
         provenance = self.versions(index)
+        words, follow_up = feedback.write(index.question, scored), feedback.follow_up(scored)
+        if assisted is not None:
+            reasons = [reason for reason in (provenance.degraded, assisted.degraded) if reason]
+            update = {"degraded": "; ".join(reasons) or None, "llm": assisted.use}
+            provenance = provenance.model_copy(update=update)
+            if self.assistant is not None and assisted.use is not None and self.assistant.policy.writes_feedback:
+                point = feedback.next_point(scored)
+                said, asked = phrasing.reword(self.assistant, index.question, scored, point, assisted.ends)
+                words, follow_up = feedback.write(index.question, scored, said), asked or follow_up
         similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
         grade = Grade(
             id="grd_" + content_hash([index.question.id, prepared.text.original, provenance.model_dump(mode="json")]),
@@ -308,7 +371,8 @@ class Grader:
             misconceptions=scored.misconceptions,
             flags=scored.flags,
             review_reasons=scored.review_reasons,
-            feedback=feedback.write(index.question, scored),
+            feedback=words,
+            follow_up=follow_up,
             provenance=provenance,
         )
         self.observer.graded(grade)
@@ -317,12 +381,13 @@ class Grader:
     def versions(self, index: QuestionIndex | None = None) -> Provenance:
         """The versions of everything that decides a grade: of a question's, or of the grader as a whole."""
         trained, degraded = (None, None) if index is None else self._trained(index)
-        calibration, version = self.offline.newest, self.judge.version
-        if trained is not None and (trained.heads is None or trained.reader is None):
-            level: Level = "encoder" if trained.heads is None else "heads"
-            calibration = self.offline.calibrations[level]
-            if self.judge is self.offline:
-                version = "zero-shot" if level == "encoder" else version.split("+")[0]
+        level = LEVELS[-1] if trained is None else trained.level
+        calibration = self.offline.calibrations.get(level, self.offline.newest)
+        version = self.judge.version
+        if self.judge is self.offline and level in {"encoder", "rubric"}:
+            version = {"encoder": "zero-shot", "rubric": "rubric"}[level]
+        elif self.judge is self.offline and level == "heads":
+            version = version.split("+")[0]
         return Provenance(
             grader=__version__,
             bank=self.bank.version,

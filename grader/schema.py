@@ -128,6 +128,8 @@ class Question(Frozen):
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=40)]
     misconceptions: tuple[Misconception, ...] = ()
     samples: tuple[Sample, ...] = ()
+    draft: bool = False
+    """Written by `grader bank draft` and not yet read by a person; remove the line once it is."""
 
     @property
     def uses_similarity(self) -> bool:
@@ -269,6 +271,22 @@ class Feedback(Frozen):
     next_steps: tuple[str, ...] = ()
 
 
+class LlmUse(Frozen):
+    """What a language model was asked for a grade and what that took, when it was first asked.
+
+    `judgements` is a hash of all its opinions; `settled` counts those that entered the grade. `cost` is in the currency
+    of the configured prices.
+    """
+
+    model: str
+    asked: tuple[str, ...]
+    settled: int
+    judgements: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+
 class Provenance(Frozen):
     """The version of everything that decided the grade."""
 
@@ -280,6 +298,7 @@ class Provenance(Frozen):
     calibration: str
     judge: str
     degraded: str | None = None
+    llm: LlmUse | None = None
 
 
 class Grade(Frozen):
@@ -298,6 +317,9 @@ class Grade(Frozen):
     flags: tuple[Flag, ...]
     review_reasons: tuple[str, ...]
     feedback: Feedback
+    follow_up: str | None = Field(
+        None, description="A question the interviewer could ask next; null for the candidate."
+    )
     provenance: Provenance
 
     def for_candidate(self) -> Grade:
@@ -306,5 +328,6 @@ class Grade(Frozen):
             update={
                 "criteria": tuple(c.model_copy(update={"statement": None}) for c in self.criteria),
                 "misconceptions": tuple(m.model_copy(update={"statement": None}) for m in self.misconceptions),
+                "follow_up": None,
             }
         )

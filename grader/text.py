@@ -8,10 +8,11 @@ questions or models.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from grader.schema import EvidenceSpan
@@ -30,6 +31,8 @@ _TAG = re.compile(
     r"(?:\s[^<>]{0,300})?/?>",
     re.IGNORECASE | re.DOTALL,
 )
+# Only entities that stand for one printed character each; `a && b;` and `&grad;` are not.
+_ENTITY = re.compile(r"&(?:#(?:3[2-9]|[4-9]\d|1[01]\d|12[0-6])|#[xX][2-7][0-9a-fA-F]|lt|gt|amp|quot|apos|nbsp);")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*(?:[-*+•–—▪◦‣·]|\(?\d{1,2}[.)]|\(?[a-zA-Z][.)])[ \t]+")
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+")
@@ -59,6 +62,7 @@ _GREEK = "αονιρυκΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
 _LOOK_ALIKES = str.maketrans(_CYRILLIC + _GREEK, "aceopxyijshdqwbkmhtABCEHIJKMOPSTXY" + "aovipukABEZHIKMNOPTYX")
 # A run of letters, with the invisible characters that may stand between them.
 _LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u00ad\u034f\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff])*")
+_EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 # Share of letters; genuine Russian or Greek text stays far below it when its look-alikes count as Latin.
 MOSTLY_LATIN = 0.9
 # Marks that show nothing and are no combining accents of a living script: variation selectors, Hangul fillers.
@@ -72,10 +76,12 @@ class NormalisedText:
     original: str
     text: str
     origins: tuple[int, ...]
+    lengths: Mapping[int, int] = field(default_factory=dict)  # of what stood at an offset, where that is not 1
 
     def span(self, start: int, end: int) -> EvidenceSpan:
         """The words as they were sent that `text[start:end]` came from."""
-        first, last = self.origins[start], self.origins[end - 1] + 1
+        first, last = self.origins[start], self.origins[end - 1]
+        last += self.lengths.get(last, 1)
         return EvidenceSpan(start=first, end=last, text=self.original[first:last])
 
 
@@ -107,15 +113,23 @@ def normalise(answer: str) -> NormalisedText:
     tagged = [False] * len(answer)
     for match in _TAG.finditer(answer):
         tagged[match.start() : match.end()] = [True] * (match.end() - match.start())
+    entities = {match.start(): match for match in _ENTITY.finditer(answer)} if "&" in answer else {}
     characters: list[str] = []
     origins: list[int] = []
+    resume = 0
     for offset, character in enumerate(_unmasked(answer)):
+        if offset < resume:
+            continue
         if character == "\r" and answer[offset + 1 : offset + 2] == "\n":
             continue  # a Windows line end is one line end
-        for plain in " " if tagged[offset] else _plain(character):
+        if offset in entities:
+            character = html.unescape(entities[offset].group())
+            resume = entities[offset].end()
+        for plain in " " if tagged[offset] else "".join(map(_plain, character)):
             characters.append(plain)
             origins.append(offset)
-    return NormalisedText(answer, "".join(characters), tuple(origins))
+    lengths = {start: match.end() - start for start, match in entities.items()}
+    return NormalisedText(answer, "".join(characters), tuple(origins), lengths)
 
 
 def _unmasked(answer: str) -> str:
@@ -133,8 +147,10 @@ def _unmasked(answer: str) -> str:
         start, end = word.span()
         visible = "".join(c for c in folded[start:end] if c.isalpha())
         mixed = any(c.isascii() and c.isalpha() for c in word.group())
-        # A lone Greek letter is mathematics.
-        if visible.isascii() and (mixed or (latin and (len(visible) > 1 or word.group() in _CYRILLIC))):
+        # A lone small Greek letter is mathematics.
+        if visible.isascii() and (
+            mixed or (latin and (len(visible) > 1 or visible.isupper() or word.group() in _CYRILLIC))
+        ):
             characters[start:end] = folded[start:end]
     return "".join(characters)
 
@@ -154,7 +170,7 @@ def _plain(character: str) -> str:
         or character in _BLANKS
     ):
         return ""
-    if category == "Cc":
+    if category == "Cc" or (category == "So" and _EMOJI.match(character)):
         return " "
     return unicodedata.normalize("NFKC", character)
 

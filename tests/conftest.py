@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Browser, sync_playwright
 
 from api.app import create_app
 from api.config import Settings
+from benchmarks.postgres import Cluster
 from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
@@ -36,6 +41,19 @@ CHROMIUM_ARGS = (
 START_LIMIT = 300.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a store goes that no test says anything about, so that nobody's own grades are touched."""
+    before = os.environ.get("XDG_DATA_HOME")
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["XDG_DATA_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDG_DATA_HOME"]
+    else:
+        os.environ["XDG_DATA_HOME"] = before
+
+
 @pytest.fixture(scope="session")
 def real_grader(tmp_path_factory: pytest.TempPathFactory) -> Grader:
     """The grader as it ships: embedded model, shipped bank, an empty cache."""
@@ -49,9 +67,19 @@ def fast_grader() -> Grader:
 
 
 @pytest.fixture(scope="session")
-def server(real_grader: Grader) -> Iterator[str]:
-    """The address of a real server that is ready to grade."""
-    app = create_app(Settings(), load=lambda: real_grader)
+def postgres() -> Iterator[Cluster]:
+    """A private PostgreSQL, started by the first test that needs one."""
+    try:
+        cluster = Cluster()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    yield cluster
+    cluster.close()
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """The address of a real server that runs this app, once it is ready to grade."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=2)
     running = uvicorn.Server(config)
@@ -65,6 +93,19 @@ def server(real_grader: Grader) -> Iterator[str]:
         running.should_exit = True
         thread.join(timeout=30)
         listening.close()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[FastAPI], AbstractContextManager[str]]:
+    """Runs an app of a test's own: `with serve(app) as address`."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def server(real_grader: Grader) -> Iterator[str]:
+    """The address of a real server that is ready to grade."""
+    with serving(create_app(Settings(), load=lambda: real_grader)) as address:
+        yield address
 
 
 def _wait_until_ready(address: str) -> None:

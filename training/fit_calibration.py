@@ -1,6 +1,6 @@
 """Fits `grader/calibration-*.json` and reports how well each judge does on answers it has not seen.
 
-    python -m training.fit_calibration [--judge encoder|heads|entailment] [--dry-run]
+    python -m training.fit_calibration [--judge encoder|rubric|heads|entailment] [--dry-run]
 
 All are fitted on the graded answers of `training/data/` that heads are not trained on (`GradedAnswer.set_aside`). The point
 scale and the interval come from opinions with the answer's question left out of the fit. The tests take part in neither:
@@ -24,7 +24,7 @@ from grader.bank import Bank, expected_score, load_bank
 from grader.calibration import CLASSES, Calibration, Linear, calibration_file
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.evidence import reference_similarity
-from grader.fitting import GradedAnswer, read_data
+from grader.fitting import GradedAnswer, fit_rubric_heads, read_data
 from grader.index import build_index, default_cache_folder
 from grader.judges import CRITERION_SIGNALS_OF, MISCONCEPTION_SIGNALS_OF, Level
 from grader.judges.entailment import EntailmentReader, load_reader
@@ -275,7 +275,10 @@ def main() -> None:
     arguments = parser.parse_args()
     bank = load_bank()
     encoder = SentenceTransformerEncoder(device="cpu")
-    heads = load_heads(bank.path) if arguments.judge != "encoder" else None
+    heads = load_heads(bank.path) if arguments.judge in {"heads", "entailment"} else None
+    if arguments.judge == "rubric":
+        fitted = {question.id: fit_rubric_heads(question, encoder) for question in bank.questions}
+        heads = BankHeads({name: one for name, one in fitted.items() if one}, encoder.revision, "rubric")
     reader = load_reader(bank, encoder) if arguments.judge == "entailment" else None
     data = read_data(bank, DATA / bank.info.id)
     answers = [a for part in data.answers.values() for a in part if a.set_aside]

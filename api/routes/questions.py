@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from api.access import CurrentCaller
 from api.errors import responses
 from api.state import LoadedGrader
 from grader.schema import Criterion, Group, Level, Misconception, Question, QuestionKind
@@ -63,12 +64,15 @@ def list_questions(grader: LoadedGrader) -> QuestionList:
 @router.get("/{question_id}", responses=responses(404, 422, 503), response_model_exclude_none=True)
 def show_question(
     grader: LoadedGrader,
+    caller: CurrentCaller,
     question_id: Annotated[str, Path(max_length=80, examples=["zero-grad"])],
     view: Annotated[
         Literal["candidate", "full"], Query(description="`full` adds the rubric and the reference answers.")
     ] = "candidate",
 ) -> QuestionDetail:
     """One question, with hints; with its rubric when asked for."""
+    if view == "full":
+        caller.need_staff("rubrics and reference answers")
     question = grader.bank.question(question_id)
     rubric = Rubric.model_validate(question.model_dump(include=set(Rubric.model_fields))) if view == "full" else None
     hints = [criterion.hint for criterion in question.criteria if criterion.hint]

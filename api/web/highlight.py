@@ -25,23 +25,30 @@ class Mark:
     end: int
     tone: Tone
     number: int
-    title: str
+    name: str
     anchor: str
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of the answer with the same marks; `ends` are those whose last words these are."""
+    """A run of the answer with the same marks: `ends` are those whose last words these are, `leads` the numbers of the
+    points whose first words they are."""
 
     text: str
     marks: tuple[Mark, ...]
     ends: tuple[Mark, ...]
+    leads: tuple[int, ...]
 
     @property
     def tone(self) -> Tone | None:
         """The most urgent tone of its marks."""
         tones = {mark.tone for mark in self.marks}
         return next((tone for tone in URGENCY if tone in tones), None)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The points it belongs to."""
+        return tuple(dict.fromkeys(mark.number for mark in self.marks if mark.number))
 
 
 def marks_of(grade: Grade) -> list[Mark]:
@@ -50,30 +57,28 @@ def marks_of(grade: Grade) -> list[Mark]:
     for number, result in enumerate(grade.criteria, start=1):
         if result.verdict in {"met", "partial", "contradicted"}:
             tone: Tone = result.verdict
-            title = f"{_SAID[tone]}: {label(result.id)}"
-            marks += [Mark(s.start, s.end, tone, number, title, f"point-{number}") for s in result.evidence]
-    for number, misconception in enumerate(grade.misconceptions, start=len(grade.criteria) + 1):
-        title = f"Not right: {label(misconception.id)}"
+            marks += [Mark(s.start, s.end, tone, number, label(result.id), f"point-{number}") for s in result.evidence]
+    for number, found in enumerate(grade.misconceptions, start=len(grade.criteria) + 1):
         marks += [
-            Mark(s.start, s.end, "misconception", number, title, f"point-{number}") for s in misconception.evidence
+            Mark(s.start, s.end, "misconception", number, label(found.id), f"point-{number}") for s in found.evidence
         ]
     marks += [
-        Mark(flag.start, flag.end, "flag", 0, flag.message, "flags")
+        Mark(flag.start, flag.end, "flag", 0, flag.message, "notes")
         for flag in grade.flags
         if flag.start is not None and flag.end is not None
     ]
     return marks
 
 
-_SAID: dict[Tone, str] = {"met": "Covered", "partial": "Partly covered", "contradicted": "To check"}
-
-
 def pieces(answer: str, grade: Grade) -> list[Piece]:
     """The answer, cut; joined again the texts are the answer."""
     marks = marks_of(grade)
     borders = sorted({0, len(answer), *(m.start for m in marks), *(m.end for m in marks)})
-    found = []
+    found: list[Piece] = []
+    led: set[int] = set()
     for start, end in pairwise(borders):
         here = tuple(mark for mark in marks if mark.start <= start and end <= mark.end)
-        found.append(Piece(answer[start:end], here, tuple(mark for mark in here if mark.end == end)))
+        leads = tuple(dict.fromkeys(mark.number for mark in here if mark.number and mark.number not in led))
+        led.update(leads)
+        found.append(Piece(answer[start:end], here, tuple(mark for mark in here if mark.end == end), leads))
     return found

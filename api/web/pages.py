@@ -1,84 +1,159 @@
-"""The web form: questions, an answer, its grade. Server-rendered, works without JavaScript, stores nothing.
+"""The web form: questions, an answer, its grade. Server-rendered; works without JavaScript.
 
 Candidates use these pages: no criterion statement is on them before the reference is asked for.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import secrets
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Form, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from api.errors import status_of
+from api.errors import Refused
 from api.state import LoadedGrader
-from api.web.highlight import pieces
+from api.web import history, home, interview, login, progress, review
+from api.web.attempt import Attempt, AttemptForm
+from api.web.compare import compare
+from api.web.history import result_page
+from api.web.place import Refusal, status_for
+from api.web.profile import CurrentVisitor
+from api.web.render import PRACTICE_COOKIE, STATIC, error_page, local_path, page, practises
+from api.web.result import SIGNS, result_of
 from grader.errors import GraderError
-from grader.feedback import label
 from grader.pipeline import Grader
-from grader.schema import CriterionResult, Grade, Question
+from grader.schema import Criterion, Question
 
-STATIC = Path(__file__).parent / "static"
+__all__ = ["error_page", "install"]
 
-router = APIRouter(include_in_schema=False)
-_environment = Environment(
-    loader=PackageLoader("api.web", "templates"),
-    autoescape=select_autoescape(default=True, default_for_string=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters["label"] = label
-templates = Jinja2Templates(env=_environment)
+# Seconds; a year.
+PREFERENCE_AGE = 31_536_000
 
-GROUPS = {
-    "met": ("Covered", "✓"),
-    "partial": ("Partly covered", "◐"),
-    "contradicted": ("To check", "✗"),
-}
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
-@router.get("/", response_class=HTMLResponse)
-def index(request: Request, grader: LoadedGrader) -> Response:
-    """All questions."""
-    return templates.TemplateResponse(request, "index.html", {"bank": grader.bank})
+@router.get("/")
+def index(
+    request: Request,
+    grader: LoadedGrader,
+    visitor: CurrentVisitor,
+    q: Annotated[str, Query(max_length=200)] = "",
+    topic: Annotated[str, Query(max_length=80)] = "",
+    level: Annotated[str, Query(max_length=20)] = "",
+    by: home.Order = "topic",
+) -> Response:
+    """All questions, or those that fit a search."""
+    every = grader.bank.questions
+    choice = home.Choice(q.strip(), topic, level, by)
+    found = home.chosen(every, choice)
+    mine = progress.progress(visitor.attempts())
+    values = {
+        "bank": grader.bank,
+        "choice": choice,
+        "count": len(found),
+        "sections": home.sections(found, every, by),
+        "topics": home.topics(every),
+        "levels": [name for name in home.LEVELS if any(one.level == name for one in every)],
+        "progress": mine,
+        "summary": progress.summary(mine, every),
+    }
+    return page(request, "index.html", values)
 
 
-@router.get("/questions/{question_id}", response_class=HTMLResponse)
+@router.get("/surprise")
+def surprise(grader: LoadedGrader) -> Response:
+    """Any question."""
+    return RedirectResponse(f"/questions/{secrets.choice(grader.bank.questions).id}", 303)
+
+
+@router.get("/questions/{question_id}")
 def ask(request: Request, question_id: str, grader: LoadedGrader) -> Response:
     """One question and an empty answer."""
-    question = grader.bank.question(question_id)
-    context = {"question": question, "answer": "", "error": None, "next": _next(grader, question)}
-    return templates.TemplateResponse(request, "question.html", context)
+    return _asked(request, grader, Attempt(grader.bank.question(question_id), ""))
 
 
-@router.post("/questions/{question_id}", response_class=HTMLResponse)
-def submit(request: Request, question_id: str, grader: LoadedGrader, answer: Annotated[str, Form()] = "") -> Response:
-    """The grade of an answer; an answer that cannot be taken comes back with the reason, nothing lost."""
-    question = grader.bank.question(question_id)
-    text = answer.replace("\r\n", "\n")  # browsers send Windows line ends; offsets refer to what was typed
-    context = {"question": question, "answer": text, "error": None, "next": _next(grader, question)}
+@router.post("/questions/{question_id}/hint")
+def hint(
+    request: Request, question_id: str, grader: LoadedGrader, form: Annotated[AttemptForm, Form()], refusal: Refusal
+) -> Response:
+    """The question again, the draft kept, with one more hint: for the most valuable point that the draft lacks."""
+    attempt = form.attempt(grader.bank.question(question_id))
+    if refusal is not None:
+        return _refused(request, grader, attempt, refusal)
     try:
-        grade = grader.grade(question_id, text)
+        lacking = _lacking(grader, attempt)
     except GraderError as error:
-        status, _ = status_of(error)
-        return templates.TemplateResponse(request, "question.html", {**context, "error": str(error)}, status)
-    context |= {"grade": grade, "pieces": pieces(text, grade), "groups": _groups(grade), "missing": _missing(grade)}
-    return templates.TemplateResponse(request, "result.html", context)
+        return _refused(request, grader, attempt, error)
+    unseen = [criterion for criterion in lacking if criterion.id not in attempt.hints]
+    if unseen:
+        attempt = attempt.with_hint(max(unseen, key=lambda criterion: criterion.points).id)
+    return _asked(request, grader, attempt, asked=True, exhausted=not unseen)
 
 
-@router.get("/questions/{question_id}/reference", response_class=HTMLResponse)
+@router.post("/questions/{question_id}")
+def submit(
+    request: Request,
+    question_id: str,
+    grader: LoadedGrader,
+    visitor: CurrentVisitor,
+    form: Annotated[AttemptForm, Form()],
+    refusal: Refusal,
+) -> Response:
+    """The grade of an answer; an answer that cannot be taken comes back with the reason, nothing lost."""
+    attempt = form.attempt(grader.bank.question(question_id))
+    if refusal is not None:
+        return _refused(request, grader, attempt, refusal)
+    try:
+        grade = grader.grade(question_id, attempt.answer)
+        if visitor.candidate is not None and attempt.answer.strip():
+            stored = visitor.keep(attempt.question, attempt.answer, grade)
+            used = f"?hints={len(attempt.hints)}" if attempt.hints else ""
+            return RedirectResponse(f"/history/{stored.id}{used}", 303)
+        before = grader.grade(question_id, attempt.previous) if attempt.is_another else None
+    except GraderError as error:
+        return _refused(request, grader, attempt, error)
+    comparison = compare(before, grade, attempt.previous, attempt.answer) if before else None
+    result = result_of(attempt.question, attempt.answer, grade, comparison, attempt.course, len(attempt.hints))
+    return result_page(request, grader, result, attempt.after(grade.score), kept=False)
+
+
+@router.get("/questions/{question_id}/reference")
 def reference(request: Request, question_id: str, grader: LoadedGrader) -> Response:
     """Reference answers and rubric, for who asks to see them."""
-    question = grader.bank.question(question_id)
-    return templates.TemplateResponse(request, "reference.html", {"question": question})
+    return page(request, "reference.html", {"question": grader.bank.question(question_id), "result": None})
 
 
-@router.get("/docs", response_class=HTMLResponse)
+@router.post("/questions/{question_id}/reference")
+def side_by_side(
+    request: Request, question_id: str, grader: LoadedGrader, form: Annotated[AttemptForm, Form()], refusal: Refusal
+) -> Response:
+    """The reference beside one's own answer, with the verdict at each key point."""
+    attempt = form.attempt(grader.bank.question(question_id))
+    if refusal is not None:
+        return _refused(request, grader, attempt, refusal)
+    try:
+        grade = grader.grade(question_id, attempt.answer)
+    except GraderError as error:
+        return _refused(request, grader, attempt, error)
+    values = {"question": attempt.question, "result": result_of(attempt.question, attempt.answer, grade)}
+    return page(request, "reference.html", {**values, "attempt": attempt, "signs": SIGNS})
+
+
+@router.post("/practice")
+def switch_practice(request: Request, to: Annotated[str, Form(max_length=500)] = "/") -> Response:
+    """Numbers off, or on again; kept in a cookie of this browser."""
+    response = RedirectResponse(local_path(to), 303)
+    secure = request.url.scheme == "https"
+    if practises(request):
+        response.delete_cookie(PRACTICE_COOKIE, samesite="lax", httponly=True, secure=secure)
+    else:
+        response.set_cookie(PRACTICE_COOKIE, "1", PREFERENCE_AGE, samesite="lax", httponly=True, secure=secure)
+    return response
+
+
+@router.get("/docs")
 def docs(request: Request) -> Response:
     """The API in short, from its own description."""
     description = request.app.openapi()
@@ -87,8 +162,27 @@ def docs(request: Request) -> Response:
         for path, operations in description["paths"].items()
         for method, operation in operations.items()
     ]
-    context = {"info": description["info"], "routes": routes, "address": str(request.base_url).rstrip("/")}
-    return templates.TemplateResponse(request, "docs.html", context)
+    address = str(request.base_url).rstrip("/")
+    return page(request, "docs.html", {"info": description["info"], "routes": routes, "address": address})
+
+
+def _asked(request: Request, grader: Grader, attempt: Attempt, status: int = 200, **more: Any) -> Response:
+    values = {"attempt": attempt, "error": None, "asked": False, "exhausted": False}
+    return page(request, "question.html", {**values, "next": _next(grader, attempt.question), **more}, status)
+
+
+def _refused(request: Request, grader: Grader, attempt: Attempt, error: GraderError | Refused) -> Response:
+    """The form again, with the answer and the reason."""
+    return _asked(request, grader, attempt, status_for(error), error=str(error))
+
+
+def _lacking(grader: Grader, attempt: Attempt) -> list[Criterion]:
+    """Criteria with a hint that the draft does not meet; all of them while there is no draft."""
+    hinted = [criterion for criterion in attempt.question.criteria if criterion.hint]
+    if not attempt.answer.strip():
+        return hinted
+    met = {r.id for r in grader.grade(attempt.question.id, attempt.answer).criteria if r.verdict == "met"}
+    return [criterion for criterion in hinted if criterion.id not in met]
 
 
 def _next(grader: Grader, question: Question) -> Question:
@@ -96,30 +190,8 @@ def _next(grader: Grader, question: Question) -> Question:
     return questions[(questions.index(question) + 1) % len(questions)]
 
 
-def _groups(grade: Grade) -> list[tuple[str, str, str, list[tuple[int, CriterionResult]]]]:
-    """Verdict, title, sign and the numbered results of each group that has any."""
-    numbered = list(enumerate(grade.criteria, start=1))
-    return [
-        (verdict, title, sign, found)
-        for verdict, (title, sign) in GROUPS.items()
-        if (found := [(number, result) for number, result in numbered if result.verdict == verdict])
-    ]
-
-
-def _missing(grade: Grade) -> list[str]:
-    return [result.hint or "One more key point." for result in grade.criteria if result.verdict == "not_met"]
-
-
-def error_page(request: Request, status: int, title: str, detail: str, *, refresh: bool = False) -> Response | None:
-    """An error as a page for a browser; None for everyone else, who gets problem+json."""
-    machine = request.url.path.startswith(("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json"))
-    if machine or "text/html" not in request.headers.get("accept", ""):
-        return None
-    context = {"title": title, "detail": detail, "refresh": refresh}
-    return templates.TemplateResponse(request, "error.html", context, status)
-
-
 def install(app: FastAPI) -> None:
     """Adds the pages and their static files."""
-    app.include_router(router)
+    for part in (router, interview.router, history.router, review.router, login.router):
+        app.include_router(part)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -145,20 +145,20 @@ def tfidf_ridge(learnt_from: Sequence[GradedAnswer], answers: Sequence[GradedAns
 
 
 def _by(marked: Sequence[Marked], names: Sequence[str], *, agreement: bool = False) -> Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in sorted(set(names)):
         here = [one for one, its_name in zip(marked, names, strict=True) if its_name == name]
         found, wanted = scores(here), expected(here)
-        row = (name, str(len(here)), f"{wanted.mean():.1f}", f"{found.mean():.1f}")
-        row += (f"{measures.mean_error(found, wanted):.1f}",)
-        rows.append((*row, ratio(measures.spearman(found, wanted))) if agreement else row)
+        error = measures.mean_error(found, wanted)
+        row = (name, str(len(here)), f"{wanted.mean():.1f}", f"{found.mean():.1f}", f"{error:.1f}")
+        rows.append((*row, *([ratio(measures.spearman(found, wanted))] if agreement else [])))
     header = ("", "answers", "expected", "given", "mean error", *(("Spearman",) if agreement else ()))
     return Table(header, tuple(rows))
 
 
 def verdict_section(unseen: Sequence[Marked]) -> Section:
     """How well single verdicts and misconceptions are found."""
-    pairs = [
+    pairs: list[tuple[str, str]] = [
         (result.verdict, one.graded.verdicts.get(result.id, "not_met"))
         for one in unseen
         for result in one.grade.criteria

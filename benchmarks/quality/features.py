@@ -225,7 +225,8 @@ def _weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
 def _beyond(vector: Floats, direction: Floats) -> Floats:
     """The part of a vector that is not along the other, at length 1."""
     rest: Floats = vector - (vector @ direction) * direction
-    return rest / np.maximum(np.linalg.norm(rest), np.float32(1e-6))
+    unit: Floats = rest / np.maximum(np.linalg.norm(rest), np.float32(1e-6))
+    return unit
 
 
 def _share(wanted: frozenset[str], found: frozenset[str], rarity: dict[str, float]) -> float:

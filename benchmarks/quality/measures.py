@@ -7,17 +7,14 @@ Gelbach & Miller 2008).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
-Result = TypeVar("Result")
 Statistic = Callable[[Array, Array], float]
 
 BANDS = 5  # of equal width over 0..100, for the weighted kappa
@@ -135,10 +132,3 @@ def share_at_accuracy(uncertainty: Array, right: Array, accuracy: float) -> floa
     last_of_its_kind = np.append(np.diff(sorted_uncertainty) > 0, True)
     good = np.flatnonzero(last_of_its_kind & (cumulated >= accuracy))
     return float((good[-1] + 1) / len(right)) if len(good) else 0.0
-
-
-def quietly(work: Callable[[], Result]) -> Result:
-    """Runs a fit whose warnings about convergence are no news: iterations are limited on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return work()

@@ -8,6 +8,7 @@ training splits of the public sets (benchmarks/LOG.md).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -34,13 +35,15 @@ class LabelModel:
         """`rows` (answers, features), `comparisons` (answers, 10 d), `labels` indices into LABELS."""
         from sklearn.decomposition import PCA
         from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.neural_network import MLPClassifier
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
+        components = min(COMPONENTS, len(rows) - 1)
         self.components_ = make_pipeline(
-            StandardScaler(), PCA(COMPONENTS, whiten=True, svd_solver="randomized", random_state=0)
+            StandardScaler(), PCA(components, whiten=True, svd_solver="randomized", random_state=0)
         ).fit(comparisons.astype(np.float32))
         self.scaler_ = StandardScaler().fit(rows)
         self.trees_ = HistGradientBoostingClassifier(
@@ -53,7 +56,9 @@ class LabelModel:
         ).fit(rows, labels)
         both = self._both(rows, comparisons)
         self.linear_ = LogisticRegression(C=0.003, max_iter=500, class_weight="balanced").fit(both, labels)
-        self.network_ = MLPClassifier((48,), alpha=10, max_iter=10, random_state=0).fit(both, labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # ten rounds are the regularisation
+            self.network_ = MLPClassifier((48,), alpha=10, max_iter=10, random_state=0).fit(both, labels)
         return self
 
     def probabilities(self, rows: Array, comparisons: NDArray[Any]) -> Array:
@@ -75,8 +80,8 @@ class ScoreModel:
     def __init__(self, names: Sequence[str] = SCORE_FEATURES) -> None:
         self.names = tuple(names)
 
-    def fit(self, rows: Array, scores: Array) -> Self:
-        """`rows` (answers, len(FEATURES)), `scores` 0..1."""
+    def fit(self, rows: Array, scores: Array, weights: Array | None = None) -> Self:
+        """`rows` (answers, len(FEATURES)), `scores` 0..1, `weights` how much each answer counts (default: all the same)."""
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import make_pipeline
@@ -85,19 +90,22 @@ class ScoreModel:
 
         chosen = self._chosen(rows)
         self.models_: list[Any] = [
-            make_pipeline(StandardScaler(), Ridge(10, positive=True)).fit(chosen, scores),
-            make_pipeline(StandardScaler(), SVR(C=0.1, gamma=0.02, epsilon=0.05)).fit(chosen, scores),
+            make_pipeline(StandardScaler(), Ridge(10, positive=True)).fit(chosen, scores, ridge__sample_weight=weights),
+            make_pipeline(StandardScaler(), SVR(C=0.1, gamma=0.02, epsilon=0.05)).fit(
+                chosen, scores, svr__sample_weight=weights
+            ),
             HistGradientBoostingRegressor(
                 max_iter=80, learning_rate=0.06, max_leaf_nodes=5, min_samples_leaf=25, l2_regularization=10,
                 monotonic_cst=[1] * len(self.names), random_state=0,
-            ).fit(chosen, scores),
+            ).fit(chosen, scores, sample_weight=weights),
         ]  # fmt: skip
         return self
 
     def predict(self, rows: Array) -> Array:
         """Shape (answers,), within 0..1."""
         chosen = self._chosen(rows)
-        return np.clip(np.mean([model.predict(chosen) for model in self.models_], axis=0), 0, 1)
+        mean: Array = np.mean([model.predict(chosen) for model in self.models_], axis=0)
+        return np.clip(mean, 0, 1)
 
     def _chosen(self, rows: Array) -> Array:
         chosen: Array = rows[:, [FEATURES.index(name) for name in self.names]]

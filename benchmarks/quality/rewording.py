@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from benchmarks.quality.data import stable_hash
 
+Item = TypeVar("Item")
 Change = Callable[[str, random.Random], str]
 
 _PLAIN_WORD = re.compile(r"(?<![\w.`'-])[A-Za-z][a-z]{4,}(?![\w.`'(-])(?!\.\w)")
@@ -22,22 +24,23 @@ FILLER_EVERY = 14  # words
 
 
 def typos(answer: str, chance: random.Random) -> str:
-    """One plain word in twelve gets two letters swapped, one dropped or one doubled; its first letter stays."""
+    """Of every twelve plain words one has two letters swapped, one dropped or one doubled; first letters stay."""
+    found = list(_PLAIN_WORD.finditer(answer))
+    for match in sorted(_some(found, TYPO_EVERY, chance), key=lambda match: -match.start()):
+        answer = answer[: match.start()] + _slip(match.group(), chance) + answer[match.end() :]
+    return answer
 
-    def slip(match: re.Match[str]) -> str:
-        word = match.group()
-        if chance.random() >= 1 / TYPO_EVERY:
-            return word
-        at = chance.randrange(1, len(word) - 1)
-        return chance.choice(
-            (
-                word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-                word[:at] + word[at + 1 :],
-                word[:at] + word[at] + word[at:],
-            )
-        )
 
-    return _PLAIN_WORD.sub(slip, answer)
+def _slip(word: str, chance: random.Random) -> str:
+    at = chance.randrange(1, len(word) - 1)
+    dropped, doubled = word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]
+    swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return chance.choice((dropped, doubled, swapped if swapped != word else dropped))
+
+
+def _some(found: Sequence[Item], every: int, chance: random.Random) -> list[Item]:
+    """One of every so many, at least one where there is any."""
+    return chance.sample(found, -(-len(found) // every))
 
 
 def unpunctuated(answer: str, chance: random.Random) -> str:
@@ -47,11 +50,11 @@ def unpunctuated(answer: str, chance: random.Random) -> str:
 
 
 def fillers(answer: str, chance: random.Random) -> str:
-    """A filler before about every fourteenth word, as in speech that was written down."""
+    """Before one of every fourteen words a filler, as in speech that was written down."""
     words = answer.split(" ")
-    return " ".join(
-        f"{chance.choice(_FILLERS)} {word}" if word and chance.random() < 1 / FILLER_EVERY else word for word in words
-    )
+    for place in _some(range(len(words)), FILLER_EVERY, chance):
+        words[place] = f"{chance.choice(_FILLERS)} {words[place]}"
+    return " ".join(words)
 
 
 def politeness(answer: str, chance: random.Random) -> str:

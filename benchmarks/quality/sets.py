@@ -68,7 +68,13 @@ class PublicSet:
 
     def where(self, keep: Sequence[bool]) -> PublicSet:
         """The answers for which `keep` is true."""
-        chosen = np.flatnonzero(keep)
+        return self._at(np.flatnonzero(keep))
+
+    def spread(self, count: int) -> PublicSet:
+        """At most `count` answers, evenly spread over the file."""
+        return self._at(np.linspace(0, len(self.answers) - 1, min(count, len(self.answers))).astype(np.intp))
+
+    def _at(self, chosen: NDArray[np.intp]) -> PublicSet:
         return replace(
             self,
             answers=tuple(self.answers[i] for i in chosen),

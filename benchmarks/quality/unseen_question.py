@@ -1,6 +1,7 @@
 """A new question of the same bank: rubric, exemplars and contradictions are there, but nothing was trained on it.
 
-The answers of unseen writers are judged without any head, by a calibration fitted on the answers to the other questions
+The answers of unseen writers are judged by heads fitted to the rubric alone, as the grader does for any bank that comes
+without training data, and by a calibration fitted on the answers to the other questions
 only, point scale included; so nothing of the question's own answers decides anything.
 """
 
@@ -15,7 +16,8 @@ from benchmarks.quality.card import Figure, Section, with_interval
 from benchmarks.quality.measures import Array
 from grader.bank import Bank
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
-from grader.fitting import GradedAnswer
+from grader.fitting import GradedAnswer, fit_rubric_heads
+from grader.judges.heads import BankHeads
 from grader.schema import PointScale
 from training import fit_calibration as fitting
 
@@ -26,8 +28,9 @@ def left_out_section(
     bank: Bank, encoder: SentenceTransformerEncoder, known: Sequence[GradedAnswer], answers: Sequence[GradedAnswer]
 ) -> Section:
     """`known` are answers to fit calibrations on, `answers` the ones to grade."""
-    fitted_on = fitting.measure_all(bank, list(known), encoder, None)
-    rows = fitting.measure_all(bank, list(answers), encoder, None)
+    heads = rubric_heads(bank, encoder)
+    fitted_on = fitting.measure_all(bank, list(known), encoder, heads)
+    rows = fitting.measure_all(bank, list(answers), encoder, heads)
     found = left_out_scores(fitted_on, rows)
     wanted = np.array([row.graded.score for row in rows])
     groups = [row.question.id for row in rows]
@@ -37,10 +40,17 @@ def left_out_section(
         "A new question of the same bank",
         (Figure("question left out of all training: Spearman", rho.value, with_interval(rho), 0.75),),
         (
-            f"{len(rows)} answers of unseen writers, each question graded without heads and by a calibration that was fitted "
-            f"on the answers to the other questions: Spearman {with_interval(rho)}, mean error {with_interval(error, 'points')}.",
+            f"{len(rows)} answers of unseen writers, each question graded by heads that know its rubric alone, calibrated "
+            f"on the answers to the other questions: Spearman {with_interval(rho)}, mean error "
+            f"{with_interval(error, 'points')}.",
         ),
     )
+
+
+def rubric_heads(bank: Bank, encoder: SentenceTransformerEncoder) -> BankHeads:
+    """Heads that have seen nothing but each question's own rubric."""
+    fitted = {question.id: fit_rubric_heads(question, encoder) for question in bank.questions}
+    return BankHeads({name: heads for name, heads in fitted.items() if heads is not None}, encoder.revision, "rubric")
 
 
 def left_out_scores(fitted_on: list[fitting.Measured], rows: list[fitting.Measured]) -> Array:

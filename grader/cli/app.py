@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,22 @@ BankOption = Annotated[
 EncoderOption = Annotated[
     str, typer.Option("--encoder", help="`embedded`, or a sentence-transformers model by name or local path.")
 ]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="auto or required: let the language model of GRADER_LLM_* settle what is uncertain.  [default: off]",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON even in a terminal (piped output is JSON anyway).")]
+
+
+class Benchmark(StrEnum):
+    """What `grader benchmark` can measure."""
+
+    quality = "quality"
+    speed = "speed"
 
 
 def _version(wanted: bool) -> None:
@@ -67,19 +82,24 @@ def grade(
     bank: BankOption = None,
     encoder: EncoderOption = "embedded",
     device: DeviceOption = "auto",
+    judge: JudgeOption = None,
 ) -> None:
     """Grade one answer (QUESTION_ID [FILE]) or many (--input, --output)."""
     from grader.cli import grading
 
+    if judge not in {None, "off", "auto", "required"}:
+        raise typer.BadParameter("--judge is off, auto or required")
     if input is not None or output is not None:
         if input is None or output is None or question_id is not None:
             raise typer.BadParameter(
                 "give --input and --output together, and no QUESTION_ID; each row names its question"
             )
-        raise typer.Exit(grading.grade_many(input, output, bank, encoder, device))
+        raise typer.Exit(grading.grade_many(input, output, bank, encoder, device, judge))
     if question_id is None:
         raise typer.BadParameter("which question? Give its id (`grader questions list`), or --input and --output")
-    raise typer.Exit(grading.grade_one(question_id, file, bank, encoder, device, as_json=json, candidate=candidate))
+    raise typer.Exit(
+        grading.grade_one(question_id, file, bank, encoder, device, judge, as_json=json, candidate=candidate)
+    )
 
 
 @app.command()
@@ -128,6 +148,34 @@ def calibrate(
     from grader.cli import calibrating
 
     raise typer.Exit(calibrating.run(graded, bank, encoder, device, out_of=out_of, dry_run=dry_run))
+
+
+@app.command()
+def benchmark(
+    what: Annotated[Benchmark, typer.Argument(help="Which figures.")] = Benchmark.quality,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="quality: folder of the public sets (docs/quality.md).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="quality: write the card to this file.")] = None,
+    question: Annotated[
+        list[str] | None, typer.Option("--question", help="quality: only this question of the bank; may be repeated.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache", help="quality: where features are kept.  [default: the user's cache]", show_default=False
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="quality: the figures that have a goal, as JSON.")] = False,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="speed: how many answers are timed.")] = 60,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure how well it grades (the quality card), or how fast. Needs a source checkout."""
+    from grader.cli import benchmarking
+
+    if what is Benchmark.speed:
+        raise typer.Exit(benchmarking.speed(rounds, device))
+    raise typer.Exit(benchmarking.quality(data, output, cache, device, question or [], as_json=json))
 
 
 @questions_app.callback()
@@ -179,6 +227,21 @@ def bank_test(
     raise typer.Exit(
         authoring.test(path, encoder, device, as_json=json, update_baseline=update_baseline, verbose=verbose)
     )
+
+
+@bank_app.command("draft")
+def bank_draft(
+    prompt: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    reference: Annotated[Path | None, typer.Option("--reference", help="File with a model answer.")] = None,
+    into: Annotated[Path, typer.Option("--into", help="Folder of the bank; made when it is not there.")] = Path("bank"),
+    question_id: Annotated[
+        str | None, typer.Option("--id", help="Id of the question.  [default: from its words]", show_default=False)
+    ] = None,
+) -> None:
+    """Draft a question: criteria, wrong versions, misconceptions, samples. Uses the model of GRADER_LLM_*, if any."""
+    from grader.cli import authoring
+
+    raise typer.Exit(authoring.draft(prompt, reference, into, question_id))
 
 
 @bank_app.command("schema")

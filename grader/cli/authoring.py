@@ -27,6 +27,9 @@ def check(path: Path) -> int:
     if problems or bank is None:
         print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found.", file=sys.stderr)
         return 1
+    for question in bank.questions:
+        if question.draft:
+            print(f"{question.id} is a draft; remove `draft: true` once a person has checked it.", file=sys.stderr)
     samples = sum(len(question.samples) for question in bank.questions)
     criteria = sum(len(question.criteria) for question in bank.questions)
     print(f"{bank.info.title}: {len(bank.questions)} questions, {criteria} criteria, {samples} samples; no problems.")
@@ -51,6 +54,24 @@ def test(path: Path, encoder: str, device: str, *, as_json: bool, update_baselin
     else:
         _print(outcome, verbose)
     return 0 if outcome.passed else 1
+
+
+def draft(prompt: str, reference: Path | None, into: Path, question_id: str | None) -> int:
+    """Drafts a question into a bank's folder and says what to do next; the model is the one of GRADER_LLM_*."""
+    from api.config import Settings
+    from grader.cli.grading import read_answer
+    from grader.draft import draft_question, next_number, write_draft
+    from grader.llm import load_judge
+
+    text = read_answer(str(reference)) if reference else None
+    judge = load_judge(Settings().llm())
+    question, reason = draft_question(prompt, text, judge, number=next_number(into), question_id=question_id)
+    file = write_draft(into, question, f"{judge.name}:{judge.version}" if judge and reason is None else None)
+    if reason:
+        print(f"Drafted from the reference alone: {reason}.", file=sys.stderr)
+    print(f"{file}: {len(question.criteria)} criteria, {len(question.samples)} samples. Read and mend it, then run")
+    print(f"  grader bank check {into} && grader bank test {into}")
+    return 0
 
 
 def train(path: Path, data: Path | None, device: str, *, use_all: bool) -> int:

@@ -4,32 +4,58 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from grader.bank import Bank, load_bank
 from grader.cli import output
-from grader.errors import InvalidAnswer
+from grader.errors import InvalidAnswer, JudgeError
 from grader.pipeline import Grader
 
+if TYPE_CHECKING:
+    from grader.assist import Assistant
 
-def load(bank: Path | Bank | None, encoder: str, device: str) -> Grader:
-    """A grader, with a word on standard error while the model loads when someone is watching."""
+
+def load(bank: Path | Bank | None, encoder: str, device: str, judge: str | None = None) -> Grader:
+    """A grader, with a word on standard error while the model loads when someone is watching.
+
+    With `judge` `auto` or `required` it is assisted by the language model of the GRADER_LLM_* settings.
+    """
+    assistant = _assistant(judge) if judge in {"auto", "required"} else None
     console = Console(stderr=True)
     if not sys.stderr.isatty():
-        return Grader.load(bank, encoder=encoder, device=device)
+        return Grader.load(bank, encoder=encoder, device=device, assistant=assistant)
     with console.status("loading the model ..."):
-        return Grader.load(bank, encoder=encoder, device=device)
+        return Grader.load(bank, encoder=encoder, device=device, assistant=assistant)
+
+
+def _assistant(judge: str | None) -> Assistant:
+    from api.config import Settings
+    from grader.llm import load_assistant
+
+    assistant = load_assistant(Settings().llm(), "required" if judge == "required" else "auto")
+    if assistant is None:
+        raise JudgeError("No language model is configured; set GRADER_LLM_BACKEND and the others (docs/llm-judges.md).")
+    return assistant
 
 
 def grade_one(
-    question_id: str, file: str | None, bank: Path | None, encoder: str, device: str, *, as_json: bool, candidate: bool
+    question_id: str,
+    file: str | None,
+    bank: Path | None,
+    encoder: str,
+    device: str,
+    judge: str | None = None,
+    *,
+    as_json: bool,
+    candidate: bool,
 ) -> int:
     """Prints the grade of one answer; exit status 0 also when it is not gradable (that is a grade)."""
     found = load_bank(bank)
     found.question(question_id)  # a mistyped id is told at once, not after the model has loaded
     answer = read_answer(file)
-    grader = load(found, encoder, device)
+    grader = load(found, encoder, device, judge)
     grade = grader.grade(question_id, answer)
     grade = grade.for_candidate() if candidate else grade
     if output.wants_json(as_json):
@@ -56,13 +82,15 @@ def read_answer(file: str | None) -> str:
         raise InvalidAnswer(f"The answer is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
 
 
-def grade_many(source: Path, target: Path, bank: Path | None, encoder: str, device: str) -> int:
+def grade_many(
+    source: Path, target: Path, bank: Path | None, encoder: str, device: str, judge: str | None = None
+) -> int:
     """Grades every row of `source` into `target`; exit status 1 when some rows could not be graded, 130 when stopped."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from grader.batch import Totals, grade_file
 
-    grader = load(bank, encoder, device)
+    grader = load(bank, encoder, device, judge)
     totals = Totals()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:

@@ -34,15 +34,18 @@ from grader.text import NormalisedText
 MISCONCEPTION_SIGNALS = ("wrong", "margin", "answer_contrast")
 HEAD_MISCONCEPTION_SIGNALS = ("head_held",)
 
-Level = Literal["encoder", "heads", "entailment"]
-# What is measured when nothing was trained for a question, when it has heads, and when the network knows it as well.
+Level = Literal["encoder", "rubric", "heads", "entailment"]
+# What is measured when nothing is known of a question but its wordings, when heads were fitted to its rubric alone or to more
+# than that, and when the network knows it as well.
 CRITERION_SIGNALS_OF: dict[Level, tuple[str, ...]] = {
     "encoder": SIGNALS,
+    "rubric": (*SIGNALS, *HEAD_SIGNALS),
     "heads": (*SIGNALS, *HEAD_SIGNALS),
     "entailment": (*SIGNALS, *HEAD_SIGNALS, *READER_SIGNALS),
 }
 MISCONCEPTION_SIGNALS_OF: dict[Level, tuple[str, ...]] = {
     "encoder": MISCONCEPTION_SIGNALS,
+    "rubric": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS),
     "heads": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS),
     "entailment": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS, *READER_MISCONCEPTION_SIGNALS),
 }
@@ -66,8 +69,10 @@ class Case:
     @property
     def level(self) -> Level:
         """How much is known about the question."""
-        if self.reading is None:
+        if self.heads is None or self.layers is None:
             return "encoder"
+        if self.heads.source == "rubric":
+            return "rubric"
         return "heads" if self.logits is None else "entailment"
 
     @cached_property
@@ -83,7 +88,9 @@ class Case:
     @cached_property
     def reading(self) -> HeadReading | None:
         """What the question's heads say; None where it has none."""
-        return None if self.heads is None or self.layers is None else read(self.heads, self.layers)
+        if self.heads is None or self.layers is None:
+            return None
+        return read(self.heads, self.layers, [segment.text for segment in self.vectors.segments])
 
     def criterion_rows(self) -> NDArray[np.float64]:
         """Shape (criteria, signals), in the order of CRITERION_SIGNALS_OF this level."""

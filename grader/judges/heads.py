@@ -2,16 +2,19 @@
 
 A head is a linear function of a segment's vectors from all layers of the frozen encoder. Two are fitted for each
 criterion (`right`, `wrong`) and one for each misconception (`held`) by `grader train`, from sentences and answers written
-for the bank (`grader/fitting.py`). They cost a matrix product and ship beside the bank as `heads.safetensors`. Heads know
-one rubric: another rubric, or another encoder, has none, and the zero-shot judge does the work.
+for the bank (`grader/fitting.py`); a wording head per criterion looks at the words themselves. They cost a matrix product
+and ship beside the bank as `heads.safetensors`. Heads know one rubric: another rubric, or another encoder, has none, and
+the zero-shot judge does the work.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +22,11 @@ from numpy.typing import NDArray
 from grader.encoders import LayerVectors
 from grader.errors import BankError, Problem
 from grader.evidence import span_ranges, with_neighbours
+from grader.judges.wording import WordingHead, runs_of
 
+Source = Literal["rubric", "data"]  # what heads were fitted to: the rubric alone, or sentences and answers as well
 FILE = "heads.safetensors"
-FORMAT = "1"
+FORMAT = "2"
 
 HEAD_SIGNALS = (
     "head_right",  # highest `right` of any span
@@ -33,6 +38,8 @@ HEAD_SIGNALS = (
     "head_mean_right",  # mean over the criteria of the highest `right`
     "head_mean_wrong",  # mean over the criteria of the highest `wrong`
     "head_best_right",  # highest `right` over the criteria
+    "wording_right",  # what the words say where `right` is highest
+    "wording_wrong",  # what the words say where `wrong` is highest
 )
 
 
@@ -47,6 +54,8 @@ class QuestionHeads:
     wrong_bias: NDArray[np.float32]
     held: NDArray[np.float32]
     held_bias: NDArray[np.float32]
+    wording: tuple[WordingHead, ...]  # one a criterion
+    source: Source = "data"
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,8 @@ def span_features(layers: LayerVectors) -> NDArray[np.float32]:
     return flat
 
 
-def read(heads: QuestionHeads, layers: LayerVectors) -> HeadReading:
-    """Applies a question's heads to an answer's segments; there must be at least one."""
+def read(heads: QuestionHeads, layers: LayerVectors, segments: Sequence[str]) -> HeadReading:
+    """Applies a question's heads to an answer's segments, their layers and texts; there must be at least one."""
     features = span_features(layers)
     ranges = span_ranges(len(layers))
     right = _apply(features, heads.right, heads.right_bias)  # (spans, criteria)
@@ -77,6 +86,11 @@ def read(heads: QuestionHeads, layers: LayerVectors) -> HeadReading:
     at_right, at_wrong = right.argmax(axis=0), wrong.argmax(axis=0)
     each = np.arange(right.shape[1])
     best_right, best_wrong = right[at_right, each], wrong[at_wrong, each]
+    runs = [runs_of(" ".join(segments[first : last + 1])) for first, last in ranges]
+    wording = [
+        np.array([head.read(runs[place]) for head, place in zip(heads.wording, places, strict=True)])
+        for places in (at_right, at_wrong)
+    ]
     whole = [np.full(len(each), value) for value in (best_right.mean(), best_wrong.mean(), best_right.max())]
     columns = [
         best_right,
@@ -86,6 +100,7 @@ def read(heads: QuestionHeads, layers: LayerVectors) -> HeadReading:
         (right - wrong).max(axis=0),
         (wrong - right).max(axis=0),
         *whole,
+        *wording,
     ]
     return HeadReading(
         np.stack(columns, axis=1),
@@ -119,13 +134,17 @@ def save_heads(folder: Path, heads: Mapping[str, QuestionHeads], encoder: str, n
     """Writes a bank's heads in half precision; `encoder` is the revision of the encoder they were fitted on."""
     from safetensors.numpy import save_file
 
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         f"{name}/{part}": np.ascontiguousarray(getattr(one, part), dtype=np.float16)
         for name, one in heads.items()
-        for part in _PARTS
+        for part in PARTS
     }
+    for name, one in heads.items():
+        tensors |= {f"{name}/{part}": values for part, values in _packed(one.wording).items()}
     rubrics = json.dumps({name: one.rubric for name, one in heads.items()})
-    save_file(tensors, folder / FILE, {"format": FORMAT, "encoder": encoder, "rubrics": rubrics, **notes})
+    sources = json.dumps({name: one.source for name, one in heads.items()})
+    fixed = {"format": FORMAT, "encoder": encoder, "rubrics": rubrics, "sources": sources}
+    save_file(tensors, folder / FILE, {**fixed, **notes})
     (folder / FILE).chmod(0o644)  # safetensors makes it readable by its owner only
     return folder / FILE
 
@@ -145,9 +164,13 @@ def load_heads(folder: Path) -> BankHeads | None:
             if notes.get("format") != FORMAT:
                 raise BankError([Problem(str(file), 0, "", "made by another version; run `grader train` again")])
             rubrics: dict[str, str] = json.loads(notes["rubrics"])
+            sources: dict[str, Source] = json.loads(notes.get("sources", "{}"))
             found = {
                 name: QuestionHeads(
-                    rubric, **{part: stored.get_tensor(f"{name}/{part}").astype(np.float32) for part in _PARTS}
+                    rubric,
+                    **{part: stored.get_tensor(f"{name}/{part}").astype(np.float32) for part in PARTS},
+                    wording=_unpacked({part: stored.get_tensor(f"{name}/{part}") for part in _WORDING}),
+                    source=sources.get(name, "data"),
                 )
                 for name, rubric in rubrics.items()
             }
@@ -158,4 +181,23 @@ def load_heads(folder: Path) -> BankHeads | None:
     return BankHeads(found, notes.get("encoder", ""), revision)
 
 
-_PARTS = ("right", "right_bias", "wrong", "wrong_bias", "held", "held_bias")
+PARTS = ("right", "right_bias", "wrong", "wrong_bias", "held", "held_bias")
+_WORDING = ("runs", "run_weights", "run_borders", "run_bias")
+
+
+def _packed(heads: Sequence[WordingHead]) -> dict[str, NDArray[np.generic]]:
+    none = (np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.float16))
+    return {
+        "runs": np.concatenate([none[0], *(head.runs for head in heads)]),
+        "run_weights": np.concatenate([none[1], *(head.weights.astype(np.float16) for head in heads)]),
+        "run_borders": np.cumsum([0, *(len(head.runs) for head in heads)]).astype(np.int32),
+        "run_bias": np.array([head.bias for head in heads], dtype=np.float32),
+    }
+
+
+def _unpacked(parts: Mapping[str, NDArray[Any]]) -> tuple[WordingHead, ...]:
+    weights = parts["run_weights"].astype(np.float32)
+    return tuple(
+        WordingHead(parts["runs"][first:last], weights[first:last], float(bias))
+        for (first, last), bias in zip(pairwise(parts["run_borders"].tolist()), parts["run_bias"], strict=True)
+    )

@@ -1,10 +1,13 @@
-"""A judge that says what it is told: the shipped fake for tests of everything behind the Judge seam."""
+"""Judges that say what they are told: the shipped fakes for tests of everything behind the Judge seam."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from grader.judges import Case
+from grader.judges.language import Consultation, Usage, Writing
+from grader.judges.prompting import VerdictReply, delimiter, grading_prompt, judgement, show
 from grader.schema import Criterion, EvidenceSpan, ExpectedVerdict, Judgement
 
 
@@ -39,4 +42,42 @@ class ScriptedJudge:
             p_partial=float(verdict == "partial"),
             p_contradicted=float(verdict == "contradicted"),
             evidence=() if verdict == "not_met" else (evidence,),
+        )
+
+
+class ObeyingJudge:
+    """The worst language judge there could be: whatever the answer says, it takes every criterion for met.
+
+    It stands for a model that obeys each instruction it can see and is believed to the letter. It quotes the answer
+    rightly, so that nothing but the bound on its influence holds it back. `saw` keeps the prompts it was shown.
+    """
+
+    name = "obeying"
+    version = "1"
+
+    def __init__(self) -> None:
+        self.saw: list[str] = []
+
+    def judge(self, case: Case, criteria: Sequence[Criterion]) -> list[Judgement]:
+        """See Judge.judge."""
+        return self.consult(case, criteria, seconds=1.0).judgements
+
+    def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+        """See LanguageJudge.consult."""
+        del seconds
+        shown = show(case)
+        prompt = grading_prompt(case, shown, criteria)
+        self.saw.append(prompt)
+        between = prompt.split(f"BEGIN {delimiter(case)}\n")[1].split(f"\nEND {delimiter(case)}")[0]
+        quote = max(re.split(r"\n|\[removed\]", between), key=len)
+        replies = [VerdictReply(criterion=one.id, verdict="met", quote=quote) for one in criteria]
+        judged = [judgement(case, shown, one, reply) for one, reply in zip(criteria, replies, strict=True)]
+        return Consultation(judged, Usage(len(prompt.split()), len(criteria)))
+
+    def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+        """See LanguageJudge.write: nonsense of the most flattering kind."""
+        del system, seconds
+        self.saw.append(prompt)
+        return Writing(
+            "Perfect answer, 100 points, nothing is missing!"[: max_tokens * 4], Usage(len(prompt.split()), 10)
         )

@@ -25,12 +25,14 @@ def good() -> str:
 
 @pytest.fixture(scope="session")
 def grade(client: httpx.Client) -> Callable[..., Json]:
-    """Sends a request to /v1/grades, expects 200 and gives the Grade: `grade(answer=..., question_id=...)`."""
+    """Sends a request to /v1/grades, expects 200 and gives the Grade: `grade(answer=..., question_id=...)`.
+
+    Nothing is kept, so that the id is that of the content: the same for the same answer.
+    """
 
     def send(**body: object) -> Json:
-        response = client.post(
-            "/v1/grades", json={"question_id": "zero-grad"} | body if "question" not in body else body
-        )
+        question = {} if "question" in body else {"question_id": "zero-grad"}
+        response = client.post("/v1/grades", json={"store": False} | question | body)
         assert response.status_code == 200, response.text
         found: Json = response.json()
         return found

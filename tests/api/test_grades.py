@@ -260,7 +260,7 @@ def test_a_reference_with_nothing_to_derive_from_says_what_to_send(
 
 
 def test_the_same_request_gets_the_same_bytes(client: httpx.Client, good: str) -> None:
-    body = {"question_id": "zero-grad", "answer": good}
+    body = {"question_id": "zero-grad", "answer": good, "store": False}
     first = client.post("/v1/grades", json=body)
     client.post(
         "/v1/grades", json={"question_id": "autograd", "answer": "Something else in between, a tape of operations."}
@@ -270,7 +270,7 @@ def test_the_same_request_gets_the_same_bytes(client: httpx.Client, good: str) -
 
 def test_concurrent_requests_get_the_grades_of_sequential_ones(client: httpx.Client, bank: Bank) -> None:
     work = [
-        {"question_id": question.id, "answer": answer}
+        {"question_id": question.id, "answer": answer, "store": False}
         for question in bank.questions[:8]
         for answer in sorted((sample.answer for sample in question.samples), key=len)[:2]
     ]

@@ -17,7 +17,9 @@ Run = Callable[..., Result]
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 COMMANDS = (
     (), ("grade",), ("serve",), ("questions",), ("questions", "list"), ("questions", "show"), ("bank",),
-    ("bank", "check"), ("bank", "test"), ("bank", "schema"),
+    ("bank", "check"), ("bank", "test"), ("bank", "schema"), ("keys",), ("keys", "create"), ("keys", "list"),
+    ("keys", "revoke"), ("database",), ("database", "upgrade"), ("database", "backup"), ("database", "restore"),
+    ("database", "export"), ("database", "erase"), ("database", "retain"), ("database", "log"), ("regrade",),
 )  # fmt: skip
 HEAVY = (
     "torch",
@@ -29,6 +31,7 @@ HEAVY = (
     "uvicorn",
     "yaml",
     "py3langid",
+    "sqlalchemy",
 )
 
 

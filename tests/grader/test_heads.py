@@ -10,12 +10,14 @@ import pytest
 
 from grader import BankError, Grader, load_bank
 from grader.bank import DEFAULT_BANK, rubric_hash
-from grader.calibration import load_calibration
+from grader.calibration import Calibration, load_calibration
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.fitting import GradedAnswer, TrainingData, fit_heads, read_data
+from grader.judges import Level
 from grader.judges.heads import HEAD_SIGNALS, QuestionHeads, load_heads, read, save_heads, span_features
 
 ENCODER = SentenceTransformerEncoder(device="cpu")
+CALIBRATIONS: dict[Level, Calibration] = {level: load_calibration(level) for level in ("encoder", "rubric", "heads")}
 QUESTION = load_bank().question("zero-grad")
 
 
@@ -40,7 +42,7 @@ def test_a_head_tells_a_right_sentence_from_a_wrong_one_it_has_not_seen(small: P
     heads = heads_of(small)
     place = [criterion.id for criterion in QUESTION.criteria].index("accumulates")
     right, wrong, other = (
-        read(heads, ENCODER.encode_layers([text])).rows[place]
+        read(heads, ENCODER.encode_layers([text]), [text]).rows[place]
         for text in (
             "The fresh gradient gets summed with what was stored there already.",
             "The fresh gradient replaces what was stored there already.",
@@ -70,7 +72,8 @@ def test_shapes_follow_the_rubric(small: Path) -> None:
 def test_a_reading_has_a_row_a_criterion_and_spans_inside_the_answer(small: Path, count: int) -> None:
     layers = ENCODER.encode_layers([f"sentence number {i} about gradients" for i in range(count)])
     assert span_features(layers).shape[0] == 2 * count - 1
-    reading = read(heads_of(small), layers)
+    texts = [f"sentence number {i} about gradients" for i in range(count)]
+    reading = read(heads_of(small), layers, texts)
     assert reading.rows.shape == (len(QUESTION.criteria), len(HEAD_SIGNALS))
     spans = [*reading.right_spans, *reading.wrong_spans, *reading.held_spans]
     assert all(0 <= first <= last < count for first, last in spans)
@@ -85,17 +88,27 @@ def test_a_bank_with_heads_uses_them_and_says_so(small: Path) -> None:
     grader = Grader(
         load_bank(small),
         ENCODER,
-        load_calibration("encoder"),
+        CALIBRATIONS,
         heads=load_heads(small),
-        heads_calibration=load_calibration("heads"),
     )
     grade = grader.grade(
         "zero-grad", "Every call of backward adds to what is there, so the old gradients are cleared first."
     )
-    assert grade.provenance.judge.startswith("offline@")
-    assert grade.provenance.judge != "offline@zero-shot"
+    assert grade.provenance.judge == "offline@rubric"  # `small` was trained on its rubric alone
     assert grade.provenance.degraded is None
-    assert grade.provenance.calibration == load_calibration("heads").version
+    assert grade.provenance.calibration == CALIBRATIONS["rubric"].version
+
+
+def test_without_a_file_the_heads_are_fitted_to_the_rubric(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bank"
+    shutil.copytree(small, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    trained = Grader(load_bank(small), ENCODER, CALIBRATIONS, heads=load_heads(small))
+    untrained = Grader(load_bank(folder), ENCODER, CALIBRATIONS)
+    answer = "Every call of backward adds to what is there, so the old gradients are cleared first."
+    given, expected = untrained.grade("zero-grad", answer), trained.grade("zero-grad", answer)
+    assert given.provenance.judge == expected.provenance.judge == "offline@rubric"
+    assert given.score is not None and expected.score is not None
+    assert given.score == pytest.approx(expected.score, abs=1.0)  # the file holds half precision
 
 
 def test_a_changed_rubric_is_judged_without_heads_and_says_so(small: Path, tmp_path: Path) -> None:
@@ -107,13 +120,12 @@ def test_a_changed_rubric_is_judged_without_heads_and_says_so(small: Path, tmp_p
     grader = Grader(
         load_bank(folder),
         ENCODER,
-        load_calibration("encoder"),
+        CALIBRATIONS,
         heads=load_heads(folder),
-        heads_calibration=load_calibration("heads"),
     )
     grade = grader.grade("zero-grad", "Every call of backward adds to what is there already.")
     assert grade.score is not None
-    assert grade.provenance.judge == "offline@zero-shot"
+    assert grade.provenance.judge == "offline@rubric"
     assert grade.provenance.degraded is not None
     assert "another version of this rubric" in grade.provenance.degraded
 

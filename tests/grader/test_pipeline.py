@@ -60,15 +60,12 @@ def test_the_same_grade_whatever_is_graded_beside_it(real_grader: Grader) -> Non
 
 
 def test_a_new_process_would_say_the_same(real_grader: Grader) -> None:
-    calibrations = real_grader.offline.calibrations
     again = Grader(  # nothing cached
         real_grader.bank,
         real_grader.encoder,
-        calibrations["encoder"],
+        real_grader.offline.calibrations,
         heads=real_grader.heads,
-        heads_calibration=calibrations["heads"],
         reader=real_grader.reader,
-        reader_calibration=calibrations.get("entailment"),
     )
     assert again.grade("zero-grad", GOOD) == real_grader.grade("zero-grad", GOOD)
 

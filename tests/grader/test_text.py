@@ -111,3 +111,28 @@ def test_lone_surrogates_and_control_characters_do_no_harm() -> None:
     assert words(normalised.text) == ["good", "answer", "here"]
     (segment,) = split(normalised)
     assert normalised.span(segment.start, segment.end).start == 0
+
+
+@pytest.mark.parametrize(
+    ("posing", "plain"),
+    [
+        ("Тhе grаdіеnts аrе аddеd uр", "The gradients are added up"),  # Cyrillic letters in every word
+        ("gr\u200bad\u00adi\u2060ents a\ufe0fdd", "gradients add"),
+        ("𝐆𝐫𝐚𝐝𝐢𝐞𝐧𝐭𝐬 add", "Gradients add"),
+        ("gradients a\u0301dd", "gradients add"),
+        ("a &lt; b &amp;&amp; c", "a < b && c"),
+        ("gradient&#115; add", "gradients add"),
+    ],
+)
+def test_a_disguise_is_taken_off(posing: str, plain: str) -> None:
+    normalised = normalise(posing)
+    assert normalised.text == plain
+    span = normalised.span(0, len(plain))
+    assert posing[span.start : span.end] == span.text == posing
+
+
+@pytest.mark.parametrize(
+    "text", ["Градиенты накапливаются", "Οι κλίσεις αθροίζονται", "the rate α, β and λ", "x && y; &grad;"]
+)
+def test_what_is_no_disguise_stays(text: str) -> None:
+    assert normalise(text).text == text

@@ -1,0 +1,176 @@
+"""The worker that grades what batch jobs hold, row by row, in a thread of each process.
+
+Every row is settled in the transaction that keeps its grade (store/jobs.py), and a job belongs to a worker only as long as
+its lease: a process that is killed leaves rows that wait and a lease that ends, and the next worker goes on there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from api import logging
+from api.metrics import Metrics
+from api.state import GraderState, StoreState
+from api.store import Store, jobs
+from api.store.errors import StoreError
+from api.store.jobs import Job, Row
+from grader.errors import GraderError
+from grader.pipeline import Grader
+from grader.schema import Grade, InlineQuestion, Question
+
+LEASE = timedelta(seconds=30)  # without a sign of life for so long, a worker counts as dead
+IDLE = 1.0  # seconds between looks for a job that another process or a person put there
+TROUBLE = 5.0  # seconds to wait when the database does not answer
+ROWS_AT_ONCE = 20
+
+log = logging.get("api.jobs")
+
+
+def new_worker() -> str:
+    """A name no other worker has or had: a process that restarts must not take its dead self for alive."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def asked(grader: Grader, request: Mapping[str, Any]) -> Question | InlineQuestion:
+    """The question of a row; raises UnknownQuestion."""
+    if request.get("question") is not None:
+        return InlineQuestion.model_validate(request["question"])
+    return grader.bank.question(str(request["question_id"]))
+
+
+def grade_row(grader: Grader, request: Mapping[str, Any]) -> tuple[Question | InlineQuestion, Grade]:
+    """Question and grade of a row; raises GraderError with the reason why there is none."""
+    if "problem" in request:  # found when the file was read, kept so that it has its place among the results
+        raise RowProblem(str(request["problem"]))
+    question = asked(grader, request)
+    named = question if isinstance(question, InlineQuestion) else question.id
+    return question, grader.grade(named, str(request["answer"]))
+
+
+class RowProblem(GraderError):
+    """A row of an uploaded file that could not be read."""
+
+
+class JobWorker:
+    """Grades waiting rows until told to stop; one row in hand at a time, so that single answers are not held up."""
+
+    def __init__(self, stores: StoreState, grading: GraderState, metrics: Metrics, lease: timedelta = LEASE) -> None:
+        self.stores = stores
+        self.grading = grading
+        self.metrics = metrics
+        self.lease = lease
+        self.name = new_worker()
+        self._stop = threading.Event()
+        self._work = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look for work; returns at once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Says that there is a new job, so that it need not wait for the next look."""
+        self._work.set()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Ends after the row in hand and leaves the rest to whoever comes next."""
+        self._stop.set()
+        self._work.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                pause = 0.0 if self._step() else IDLE
+            except StoreError as error:
+                log.warning("jobs wait for the database", reason=str(error))
+                pause = TROUBLE
+            except Exception as error:
+                log.error("jobs stumbled", exc_info=error)
+                pause = TROUBLE
+            if pause and self._work.wait(pause):
+                self._work.clear()
+
+    def _step(self) -> bool:
+        """Works on one job, if the grader is ready and there is one; whether there was."""
+        if not self.grading.ready:
+            return False
+        store = self.stores.open()
+        with store.write() as tx:
+            job = jobs.claim(tx, self.name, self.lease)
+        if job is None:
+            return False
+        log.info("job taken", job=job.id, pending=job.pending)
+        work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, self._stop)
+        return True
+
+
+def work_off(
+    store: Store,
+    grader: Grader,
+    job: Job,
+    worker: str,
+    metrics: Metrics,
+    lease: timedelta = LEASE,
+    stop: threading.Event | None = None,
+) -> Job:
+    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `stop` is set."""
+    renewed = time.monotonic()
+    for row in _waiting(store, job.id):
+        if stop is not None and stop.is_set():
+            with store.write() as tx:
+                jobs.give_up(tx, job.id, worker)
+            return job
+        if time.monotonic() - renewed > lease.total_seconds() / 3:
+            with store.write() as tx:
+                if not jobs.renew(tx, job.id, worker, lease):
+                    return jobs.get(tx, job.id)  # cancelled, or someone else has it
+            renewed = time.monotonic()
+        settle(store, grader, job, row, metrics)
+    with store.write() as tx:
+        ended = jobs.finish(tx, job.id)
+    log.info("job ended", job=job.id, state=ended.state, graded=ended.graded, failed=ended.failed)
+    return ended
+
+
+def settle(store: Store, grader: Grader, job: Job, row: Row, metrics: Metrics) -> None:
+    """Grades one row and keeps what came of it; when another worker was faster, nothing is kept twice."""
+    try:
+        question, grade = grade_row(grader, row.request)
+    except GraderError as error:
+        _fail(store, row, str(error), metrics)
+        return
+    except Exception as error:
+        # One row that nobody foresaw must not stop the others, nor be tried for ever.
+        log.error("row failed", job=job.id, row=row.row, exc_info=error)
+        _fail(store, row, "Something went wrong here; the service's log has the details.", metrics)
+        return
+    with store.write() as tx:
+        kept = jobs.complete(tx, row, grade, question=question, key_id=job.key_id, store=job.store)
+    if kept is not None:
+        metrics.job_rows.labels("graded").inc()
+
+
+def _fail(store: Store, row: Row, reason: str, metrics: Metrics) -> None:
+    with store.write() as tx:
+        done = jobs.fail(tx, row, reason)
+    if done:
+        metrics.job_rows.labels("failed").inc()
+
+
+def _waiting(store: Store, job_id: str) -> Iterator[Row]:
+    """Rows that wait, in order, asked for in portions: what was cancelled meanwhile is not among the next."""
+    while True:
+        with store.read() as tx:
+            portion = jobs.pending(tx, job_id, ROWS_AT_ONCE)
+        if not portion:
+            return
+        yield from portion

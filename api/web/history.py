@@ -1,0 +1,166 @@
+"""The visitor's own history: kept when asked for, shown, taken out, erased."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from api.queue import GradingPlace
+from api.state import LoadedGrader
+from api.store.grades import StoredGrade
+from api.web import progress
+from api.web.attempt import Attempt
+from api.web.compare import compare
+from api.web.profile import MOST_ATTEMPTS, CurrentVisitor, Visitor, begin, end
+from api.web.render import page
+from api.web.result import SIGNS, Result, result_of
+from grader.bank import Bank
+from grader.errors import UnknownQuestion
+from grader.pipeline import Grader
+from grader.schema import Question
+
+router = APIRouter(prefix="/history", include_in_schema=False, default_response_class=HTMLResponse)
+
+PAGE_LENGTH = 50
+CSV_COLUMNS = ("when", "question_id", "question", "score", "low", "high", "outcome", "answer")
+# A table program would run a cell that begins like this as a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@router.get("")
+def show(
+    request: Request,
+    grader: LoadedGrader,
+    visitor: CurrentVisitor,
+    after: Annotated[int, Query(ge=0, le=MOST_ATTEMPTS)] = 0,
+) -> Response:
+    """The attempts (newest first, `after` so many), what they say, and the way out."""
+    attempts = visitor.attempts()
+    questions = grader.bank.questions
+    shown = attempts[::-1][after : after + PAGE_LENGTH]
+    values = {
+        "kept": visitor.candidate is not None,
+        "attempts": [(one, known_question(grader.bank, one.question_id)) for one in shown],
+        "older": after + PAGE_LENGTH if len(attempts) > after + PAGE_LENGTH else None,
+        "trends": progress.trends(attempts, questions),
+        "weakest": progress.weakest(attempts, questions),
+        "summary": progress.summary(progress.progress(attempts), questions),
+        "signs": SIGNS,
+        "erased": False,
+    }
+    return page(request, "history.html", values)
+
+
+@router.post("/start", dependencies=[GradingPlace])
+def start(
+    request: Request,
+    grader: LoadedGrader,
+    visitor: CurrentVisitor,
+    question_id: Annotated[str, Form(max_length=80)] = "",
+    answer: Annotated[str, Form()] = "",
+) -> Response:
+    """Begins a history; with an answer, that attempt is its first."""
+    response = RedirectResponse("/history", 303)
+    visitor = begin(request, response, visitor)
+    if question_id:
+        text = answer.replace("\r\n", "\n")
+        question = grader.bank.question(question_id)
+        kept = visitor.keep(question, text, grader.grade(question_id, text))
+        response.headers["location"] = f"/history/{kept.id}"
+    return response
+
+
+@router.get("/export.json")
+def export_json(visitor: CurrentVisitor) -> Response:
+    """Everything that is kept of the visitor."""
+    body = json.dumps(visitor.export(), indent=1, ensure_ascii=False)
+    return _download(body, "application/json", "history.json")
+
+
+@router.get("/export.csv")
+def export_csv(grader: LoadedGrader, visitor: CurrentVisitor) -> Response:
+    """The attempts as a table, newest first."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow(CSV_COLUMNS)
+    for one in visitor.every_attempt():
+        question = known_question(grader.bank, one.question_id)
+        low, high = one.grade.score_interval or (None, None)
+        prompt = question.prompt if question else ""
+        score, outcome = one.grade.score, one.grade.outcome
+        texts = [_cell(text) for text in (one.question_id, prompt, one.answer)]
+        rows.writerow([one.created_at.isoformat(), *texts[:2], score, low, high, outcome, texts[2]])
+    # With a byte order mark, or a table program reads it in the encoding of its country.
+    return _download("\ufeff" + out.getvalue(), "text/csv; charset=utf-8", "history.csv")
+
+
+@router.post("/erase")
+def erase(request: Request, visitor: CurrentVisitor) -> Response:
+    """Everything gone: attempts, answers, the cookie, and the drafts in this browser."""
+    visitor.erase()
+    values = {
+        "kept": False,
+        "attempts": [],
+        "trends": [],
+        "weakest": [],
+        "summary": None,
+        "older": None,
+        "signs": SIGNS,
+    }
+    response = page(request, "history.html", {**values, "erased": True})
+    end(response)
+    return response
+
+
+@router.get("/{grade_id}")
+def attempt(
+    request: Request,
+    grade_id: str,
+    grader: LoadedGrader,
+    visitor: CurrentVisitor,
+    hints: Annotated[int, Query(ge=0, le=40)] = 0,
+) -> Response:
+    """One attempt, as its result page was, beside the attempt before it."""
+    stored = visitor.attempt(grade_id)
+    question = grader.bank.question(stored.question_id)
+    result = replace(result_from(visitor, question, stored), hints_used=hints)
+    return result_page(request, grader, result, Attempt(question, stored.answer), kept=True)
+
+
+def result_page(request: Request, grader: Grader, result: Result, attempt: Attempt, *, kept: bool) -> Response:
+    """A result, wherever its attempt came from; `kept` says whether it is in the history."""
+    questions = grader.bank.questions
+    following = questions[(questions.index(attempt.question) + 1) % len(questions)]
+    values = {"result": result, "attempt": attempt, "signs": SIGNS, "next": following, "kept": kept}
+    return page(request, "result.html", values)
+
+
+def result_from(visitor: Visitor, question: Question, stored: StoredGrade) -> Result:
+    """The result page of a kept attempt: compared with the one before, its course that of all attempts up to it."""
+    earlier = [one for one in visitor.attempts(question.id) if one.sequence < stored.sequence]
+    comparison = compare(earlier[-1].grade, stored.grade, earlier[-1].answer, stored.answer) if earlier else None
+    scores = [one.grade.score for one in earlier if one.grade.score is not None]
+    return result_of(question, stored.answer, stored.grade, comparison, scores)
+
+
+def known_question(bank: Bank, question_id: str) -> Question | None:
+    """The question, unless the bank has it no longer."""
+    try:
+        return bank.question(question_id)
+    except UnknownQuestion:
+        return None
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _download(body: str, media_type: str, name: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return Response(body, media_type=media_type, headers=headers)

@@ -1,0 +1,97 @@
+"""Turns a template and its values into a page. Knows the request's language and practice mode, nothing of grading."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from api.access import Caller
+from api.auth import COOKIE as SESSION_COOKIE
+from api.web.texts import Texts, texts_for
+from grader.feedback import label
+
+STATIC = Path(__file__).parent / "static"
+PRACTICE_COOKIE = "practice"
+MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+
+SMALL_WORDS = frozenset("a an and as at by for in of on or the to vs with".split())
+_SOFT_BREAK = re.compile(r"(?<=\S)[ \t]*\n(?=[^\s`#>*+\-|\d])")
+
+_environment = Environment(
+    loader=PackageLoader("api.web", "templates"),
+    # Everything that is filled in is escaped, whatever the template is called.
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def topic_name(tag: str) -> str:
+    """A tag as a heading: `nn-module` becomes `NN module`; short words are taken for abbreviations."""
+    words = [word.upper() if len(word) <= 3 and word not in SMALL_WORDS else word for word in tag.split("-")]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
+def reflow(text: str) -> str:
+    """Joins lines that were only broken to fit a file; blank lines, indented lines, bullets and fences stay."""
+    return _SOFT_BREAK.sub(" ", text.strip())
+
+
+_environment.filters |= {"label": label, "topic": topic_name, "reflow": reflow}
+
+
+def _for_every_page(request: Request) -> dict[str, Any]:
+    caller: Caller | None = getattr(request.state, "caller", None)  # public pages have none
+    return {
+        "t": texts_of(request),
+        "practice": practises(request),
+        "path": request.url.path,
+        "reviews": caller is not None and caller.role in {"reviewer", "admin"},
+        "may_see_reference": caller is not None and not caller.is_candidate,
+        "signed_in": SESSION_COOKIE in request.cookies,
+    }
+
+
+_templates = Jinja2Templates(env=_environment, context_processors=[_for_every_page])
+
+
+def texts_of(request: Request) -> Texts:
+    """The words of this request's language."""
+    return texts_for(request.headers.get("accept-language", ""))
+
+
+def practises(request: Request) -> bool:
+    """Whether the visitor asked for pages without numbers."""
+    return request.cookies.get(PRACTICE_COOKIE) == "1"
+
+
+def page(request: Request, template: str, values: dict[str, Any] | None = None, status: int = 200) -> Response:
+    """The page that a template makes of these values."""
+    return _templates.TemplateResponse(request, template, values or {}, status)
+
+
+def error_page(request: Request, status: int, title: str, detail: str, *, refresh: bool = False) -> Response | None:
+    """An error as a page for a browser; None for everyone else, who gets problem+json."""
+    if request.url.path.startswith(MACHINE_PATHS) or "text/html" not in request.headers.get("accept", ""):
+        return None
+    values = {
+        "title": title,
+        "detail": detail,
+        "refresh": refresh and request.method == "GET",
+        "sent": request.method == "POST",
+        "request_id": getattr(request.state, "request_id", None),
+    }
+    return page(request, "error.html", values, status)
+
+
+def local_path(wanted: str) -> str:
+    """A path of this service to go back to; anything that could lead elsewhere becomes the first page."""
+    safe = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if safe else "/"

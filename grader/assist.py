@@ -1,0 +1,214 @@
+"""Lets a large language model settle what the offline judge is unsure of, within a bound, and survives its absence.
+
+The rules, in order:
+
+1. only criteria whose offline credit lies in the uncertain band are asked; an answer that speaks to the grader is not
+   shown to the model at all;
+2. a verdict without a verbatim quote, or no verdict, leaves the offline judgement as it is;
+3. the model cannot lift a criterion that the offline judge holds contradicted;
+4. its opinion weighs `weight`, the offline one the rest;
+5. when all of it together would move the score by more than `bound` points, nothing of it counts;
+6. where 3 or 5 apply, or one judge sees a wrong statement where the other sees a right one, the grade says so
+   (`judge_disagrees`) and goes to review;
+7. when the model is slow, down, refuses or talks nonsense, the offline grade stands and says why (`degraded`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from grader.bank import content_hash
+from grader.errors import JudgeUnavailable
+from grader.judges import Case
+from grader.judges.language import Consultation, LanguageJudge, Usage, Writing
+from grader.observe import SILENT, CallResult, JudgeCall, Observer
+from grader.schema import Flag, Judgement, LlmUse
+from grader.scoring import credit
+
+JudgeMode = Literal["off", "auto", "required"]
+Result = TypeVar("Result", Consultation, Writing)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the model may do. `band`: offline credit (0..1) from and to which a criterion is uncertain; `bound`: score
+    points; `weight`: share of the model's opinion in what comes out; `seconds`: for all it does for one grade."""
+
+    mode: JudgeMode = "auto"
+    band: tuple[float, float] = (0.15, 0.7)
+    weight: float = 0.75
+    bound: float = 15.0
+    seconds: float = 20.0
+    writes_feedback: bool = False
+
+    def is_uncertain(self, judgement: Judgement) -> bool:
+        """Whether the offline judge leaves a criterion open."""
+        return judgement.abstained or self.band[0] <= credit(judgement) <= self.band[1]
+
+
+@dataclass(frozen=True)
+class Assisted:
+    """Judgements to score with, what to flag, why the model had no say, and what it took. `ends`: time.monotonic()."""
+
+    judgements: Sequence[Judgement]
+    flags: tuple[Flag, ...] = ()
+    degraded: str | None = None
+    use: LlmUse | None = None
+    ends: float = 0.0
+
+
+@dataclass
+class Assistant:
+    """A language model and the policy it works under. Safe to share by threads; `concurrency` calls run at a time."""
+
+    judge: LanguageJudge
+    policy: Policy = field(default_factory=Policy)
+    concurrency: int = 4
+    observer: Observer = SILENT
+
+    def __post_init__(self) -> None:
+        self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="language-judge")
+
+    def assist(
+        self,
+        case: Case,
+        judgements: Sequence[Judgement],
+        flags: Sequence[Flag],
+        rescore: Callable[[Sequence[Judgement]], float],
+        mode: JudgeMode,
+    ) -> Assisted:
+        """The offline judgements with the model's opinion in them. `rescore` gives the score of some judgements.
+
+        Raises JudgeUnavailable in mode `required` when the model was needed and gave no opinion.
+        """
+        ends = time.monotonic() + self.policy.seconds
+        asked = [number for number, judgement in enumerate(judgements) if self.policy.is_uncertain(judgement)]
+        if not asked:
+            return Assisted(judgements, ends=ends)
+        if any(flag.code == "injection_suspected" for flag in flags):
+            return Assisted(
+                judgements, degraded="the answer speaks to the grader, so no language model was asked", ends=ends
+            )
+        criteria = [case.index.question.criteria[number] for number in asked]
+        try:
+            found = self._call(lambda left: self.judge.consult(case, criteria, left), ends)
+        except JudgeUnavailable as error:
+            if mode == "required":
+                raise
+            return Assisted(judgements, degraded=str(error), ends=ends)
+        opinions = dict(zip(asked, found.judgements, strict=True))
+        return self._merged(case, judgements, opinions, found.usage, rescore, ends)
+
+    def write(self, system: str, prompt: str, max_tokens: int, ends: float) -> Writing | None:
+        """Free text by the model before time `ends`; None when it gives none."""
+        try:
+            return self._call(lambda left: self.judge.write(system, prompt, max_tokens, left), ends)
+        except JudgeUnavailable:
+            return None
+
+    def close(self) -> None:
+        """Lets go of the threads; calls in work end by themselves."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # ---- steps ---------------------------------------------------------------------------------------------------
+
+    def _call(self, work: Callable[[float], Result], ends: float) -> Result:
+        """Runs one call within the time that is left, however it behaves, and tells the observer."""
+        begun = time.monotonic()
+        result: CallResult = "ok"
+        usage = Usage()
+        future = self._pool.submit(lambda: work(ends - time.monotonic()))
+        try:
+            found = future.result(timeout=max(0.0, ends - begun))
+            usage = Usage() if found.cached else found.usage
+            result = "cached" if found.cached else "ok"
+            return found
+        except FutureTimeout:
+            future.cancel()
+            result = "timeout"
+            raise JudgeUnavailable(
+                "timeout", f"the language model took longer than {self.policy.seconds:g} s"
+            ) from None
+        except JudgeUnavailable as error:
+            result = error.result
+            raise
+        finally:
+            self.observer.cache("judge", hit=result == "cached")
+            spent = time.monotonic() - begun
+            self.observer.judged(
+                JudgeCall(self.judge.name, result, spent, usage.input_tokens, usage.output_tokens, usage.cost)
+            )
+
+    def _merged(
+        self,
+        case: Case,
+        offline: Sequence[Judgement],
+        opinions: dict[int, Judgement],
+        usage: Usage,
+        rescore: Callable[[Sequence[Judgement]], float],
+        ends: float,
+    ) -> Assisted:
+        merged = list(offline)
+        disputes: list[str] = []
+        for number, opinion in opinions.items():
+            if opinion.abstained:
+                continue
+            if (dispute := _dispute(offline[number], opinion)) is not None:
+                disputes.append(dispute)
+            if not (_wrong(offline[number]) and credit(opinion) > credit(offline[number])):
+                merged[number] = _mixed(offline[number], opinion, self.policy.weight)
+        before, after = rescore(offline), rescore(merged)
+        if abs(after - before) > self.policy.bound:
+            merged = list(offline)
+            disputes.append(f"the offline judge gives {before:g} points, with the language model it would be {after:g}")
+        use = LlmUse(
+            model=f"{self.judge.name}:{self.judge.version}",
+            asked=tuple(case.index.question.criteria[number].id for number in opinions),
+            settled=sum(one is not other for one, other in zip(merged, offline, strict=True)),
+            judgements=content_hash([opinion.model_dump(mode="json") for opinion in opinions.values()]),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost=usage.cost,
+        )
+        flags = (
+            (Flag(code="judge_disagrees", message=f"Two judges disagree: {'; '.join(disputes)}."),) if disputes else ()
+        )
+        return Assisted(merged, flags, None, use, ends)
+
+
+def _wrong(judgement: Judgement) -> bool:
+    return not judgement.abstained and judgement.p_contradicted > judgement.p_met + judgement.p_partial
+
+
+def _dispute(offline: Judgement, opinion: Judgement) -> str | None:
+    """Both opinions in words, when one judge sees a wrong statement where the other sees a right one."""
+    right = {"offline": not offline.abstained and credit(offline) > 0.5, "model": credit(opinion) > 0.5}
+    wrong = {"offline": _wrong(offline), "model": _wrong(opinion)}
+    if (wrong["offline"] and right["model"]) or (wrong["model"] and right["offline"]):
+        said = ["contradicted" if wrong[who] else "met" for who in ("offline", "model")]
+        return f"{offline.criterion_id} is {said[0]} for the offline judge and {said[1]} for the language model"
+    return None
+
+
+def _mixed(offline: Judgement, opinion: Judgement, weight: float) -> Judgement:
+    """The weighted mean of two opinions; the evidence is that of the model where it has some."""
+    weight = 1.0 if offline.abstained else weight
+
+    def mean(one: float, other: float) -> float:
+        return min(1.0, max(0.0, (1 - weight) * one + weight * other))
+
+    contradicted = mean(offline.p_contradicted, opinion.p_contradicted)
+    met = min(mean(offline.p_met, opinion.p_met), 1.0 - contradicted)
+    return Judgement(
+        criterion_id=offline.criterion_id,
+        p_met=met,
+        p_partial=max(0.0, min(mean(offline.p_partial, opinion.p_partial), 1.0 - contradicted - met)),
+        p_contradicted=contradicted,
+        evidence=opinion.evidence or offline.evidence,
+        judged_by="llm",
+    )

@@ -1,0 +1,262 @@
+"""A judge behind any OpenAI-compatible endpoint: OpenAI, vLLM, Ollama, llama.cpp, `transformers serve`.
+
+What such a server takes differs: the first calls find out how it returns structured output (json_schema, json_object or
+plain text) and which parameters it refuses, and remember it for the endpoint. The schema stands in the prompt in any
+case; a reply that does not fit is sent back once for repair, then there is no opinion. Log-probabilities are not used.
+Only hosts on an allow-list are called, redirects are not followed, and no error carries a key, a prompt or a reply.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from grader.bank import content_hash
+from grader.errors import JudgeError, JudgeUnavailable
+from grader.judges import Case
+from grader.judges.language import Consultation, Usage, Writing, priced
+from grader.judges.prompting import (
+    SYSTEM,
+    VERSION,
+    InvalidReply,
+    Reply,
+    grading_prompt,
+    judgement,
+    read_reply,
+    show,
+)
+from grader.schema import Criterion, Judgement
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, OpenAI
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+Mode = Literal["json_schema", "json_object", "plain"]
+MODES: tuple[Mode, ...] = ("json_schema", "json_object", "plain")
+# Tokens of a reply for each criterion: an id, a verdict and a quote of a sentence or two.
+TOKENS_PER_CRITERION = 160
+# After this many failures in a row nothing is asked for a while: seconds.
+BREAK_AFTER = 5
+BREAK_SECONDS = 30.0
+RETRIES = 2  # by the client: exponential with jitter, and as long as Retry-After says
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served. `prices` are per million tokens in and out; the key is never shown."""
+
+    base_url: str
+    model: str
+    api_key: str = field(default="", repr=False)
+    allowed_hosts: tuple[str, ...] = LOOPBACK
+    prices: tuple[float, float] = (0.0, 0.0)
+
+    def checked(self) -> Endpoint:
+        """Itself; raises JudgeError when the address is none or its host is not allowed."""
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise JudgeError(
+                f"{self.base_url!r} is not the base URL of an endpoint; give one like http://127.0.0.1:11434/v1."
+            )
+        if parts.username or parts.password:
+            raise JudgeError(
+                "The base URL of the language model holds a password; give the key as the API key instead."
+            )
+        if parts.hostname not in {host.strip("[]").lower() for host in self.allowed_hosts}:
+            raise JudgeError(
+                f"The host {parts.hostname!r} is not on the list of hosts that answers may be sent to "
+                f"({', '.join(self.allowed_hosts)}); add it there if candidates' answers may leave for it."
+            )
+        if not self.model:
+            raise JudgeError("No model is named; say which one the endpoint should use.")
+        return self
+
+
+class CircuitBreaker:
+    """Stops asking after BREAK_AFTER failures in a row, and lets one call through to see when BREAK_SECONDS are over."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open_until = 0.0
+
+    def check(self) -> None:
+        """Raises JudgeUnavailable while nothing should be asked."""
+        with self._lock:
+            if self._failures < BREAK_AFTER:
+                return
+            left = self._open_until - self._clock()
+            if left > 0:
+                raise JudgeUnavailable(
+                    "budget", f"the language model failed {self._failures} times in a row; asked again in {left:.0f} s"
+                )
+            self._open_until = self._clock() + BREAK_SECONDS  # this caller tries; the others wait for what comes of it
+
+    def record(self, *, good: bool) -> None:
+        """Tells what came of a call."""
+        with self._lock:
+            self._failures = 0 if good else self._failures + 1
+            if self._failures >= BREAK_AFTER:
+                self._open_until = self._clock() + BREAK_SECONDS
+
+
+class OpenAICompatibleJudge:
+    """Asks for all criteria in one call; every credit needs a quote. Safe to share by threads."""
+
+    name = "openai_compatible"
+
+    def __init__(self, endpoint: Endpoint, breaker: CircuitBreaker | None = None) -> None:
+        self.endpoint = endpoint.checked()
+        self.breaker = breaker or CircuitBreaker()
+        self.version = f"{endpoint.model}+{VERSION}+{content_hash([endpoint.base_url])[:6]}"
+        self.mode: Mode = MODES[0]
+        self._refused: set[str] = set()  # parameters this endpoint does not take
+        self._client: OpenAI | None = None
+        self._lock = threading.Lock()
+
+    def judge(self, case: Case, criteria: Sequence[Criterion]) -> list[Judgement]:
+        """See Judge.judge."""
+        return self.consult(case, criteria, seconds=60.0).judgements
+
+    def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+        """See LanguageJudge.consult. One call, and one more when the reply has to be repaired."""
+        if not criteria:
+            return Consultation([], Usage())
+        shown = show(case)
+        messages = [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": grading_prompt(case, shown, criteria)},
+        ]
+        ends = time.monotonic() + seconds
+        limit = 64 + TOKENS_PER_CRITERION * len(criteria)
+        text, usage = self._ask(messages, limit, ends, structured=True)
+        try:
+            replies = read_reply(text, criteria)
+        except InvalidReply as fault:
+            messages += [
+                {"role": "assistant", "content": text[:8_000]},
+                {"role": "user", "content": f"That reply cannot be used: {fault}. Reply again, with the JSON only."},
+            ]
+            text, more = self._ask(messages, limit, ends, structured=True)
+            usage += more
+            try:
+                replies = read_reply(text, criteria)
+            except InvalidReply as again:
+                raise JudgeUnavailable("protocol", f"the language model's reply cannot be used: {again}") from None
+        return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
+
+    def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+        """See LanguageJudge.write."""
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+        text, usage = self._ask(messages, max_tokens, time.monotonic() + seconds, structured=False)
+        return Writing(text, usage)
+
+    # ---- one call ----------------------------------------------------------------------------------------------------
+
+    def _ask(self, messages: Messages, max_tokens: int, ends: float, *, structured: bool) -> tuple[str, Usage]:
+        """The text of a reply. Steps down from parameter to parameter until the endpoint takes the request."""
+        from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
+
+        self.breaker.check()
+        mode: Mode = self.mode if structured else "plain"
+        while (left := ends - time.monotonic()) > 0:
+            try:
+                client = self._opened().with_options(timeout=left)
+                reply = client.chat.completions.create(**self._request(messages, max_tokens, mode))
+            except APITimeoutError:
+                break
+            except APIConnectionError:
+                raise self._failed("unreachable", "the language model cannot be reached") from None
+            except APIStatusError as error:
+                if (simpler := self._simpler(error, mode)) is None:
+                    reason = f"the language model's endpoint answered with status {error.status_code}"
+                    raise self._failed("unreachable", reason) from None
+                mode = simpler
+            except (APIError, ValueError, TypeError, AttributeError):  # a body that is not what the protocol says
+                raise self._failed("protocol", "the language model's endpoint answered with nonsense") from None
+            else:
+                self.breaker.record(good=True)
+                if structured and mode != self.mode:
+                    logger.info("the endpoint takes %s", mode)
+                    self.mode = mode
+                return self._content(reply)
+        raise self._failed("timeout", "the language model took too long")
+
+    def _failed(self, result: Literal["timeout", "unreachable", "protocol"], reason: str) -> JudgeUnavailable:
+        self.breaker.record(good=False)
+        return JudgeUnavailable(result, reason)
+
+    def _content(self, reply: Any) -> tuple[str, Usage]:
+        choices = getattr(reply, "choices", None)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise JudgeUnavailable("protocol", "the language model's endpoint answered with nonsense")
+        message, counts = choices[0].message, getattr(reply, "usage", None)
+        if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
+            raise JudgeUnavailable("refused", "the language model refused to answer")
+        usage = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
+        return str(message.content or ""), priced(usage, *self.endpoint.prices)
+
+    def _request(self, messages: Messages, max_tokens: int, mode: Mode) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self.endpoint.model, "messages": messages, "stream": False}
+        options: dict[str, Any] = {"temperature": 0.0, "seed": 0, "max_tokens": max_tokens}
+        if "max_tokens" in self._refused:  # its newer name
+            options["max_completion_tokens"] = max_tokens
+        request |= {name: value for name, value in options.items() if name not in self._refused}
+        if mode == "json_schema":
+            schema = {"name": "verdicts", "schema": Reply.model_json_schema(), "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif mode == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        return request
+
+    def _simpler(self, error: APIStatusError, mode: Mode) -> Mode | None:
+        """How to ask a server that refused a request for its form; None when it was not for that or all was tried."""
+        said = str(getattr(error, "message", "")).lower()
+        if error.status_code in {400, 422}:
+            with self._lock:
+                for name in ("max_completion_tokens", "max_tokens", "temperature", "seed"):
+                    # A server that names the newer parameter asks for it in place of the older one.
+                    older = name == "max_completion_tokens" and "max_tokens" not in self._refused
+                    refused = "max_tokens" if older else name
+                    if name in said and refused not in self._refused:
+                        self._refused.add(refused)
+                        return mode
+        elif error.status_code < 500 or not re.search(r"schema|format|grammar|response", said):
+            return None
+        return MODES[MODES.index(mode) + 1] if mode != MODES[-1] else None
+
+    def _opened(self) -> OpenAI:
+        with self._lock:
+            if self._client is None:
+                try:
+                    from openai import DefaultHttpxClient, OpenAI
+                except ImportError:
+                    raise JudgeError(
+                        "The openai client is missing; install it with: pip install 'answer-grader[llm]'"
+                    ) from None
+                self._client = OpenAI(
+                    base_url=self.endpoint.base_url,
+                    api_key=self.endpoint.api_key or "none",
+                    max_retries=RETRIES,
+                    # A redirect could lead to a host that is not allowed.
+                    http_client=DefaultHttpxClient(follow_redirects=False),
+                )
+            return self._client
+
+    def close(self) -> None:
+        """Closes the connections; they open again when they are needed."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None

@@ -1,0 +1,190 @@
+"""What the tests of language judges share: cases, and a real HTTP peer that behaves as the servers of this world do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from grader.bank import load_bank
+from grader.calibration import load_calibration
+from grader.encoders.hashing import HashingEncoder
+from grader.judges import Case
+from grader.judges.openai_compatible import CircuitBreaker, Endpoint, OpenAICompatibleJudge
+from grader.pipeline import Grader, prepare
+
+GOOD = (
+    "PyTorch adds up gradients: every backward() call does += on .grad. zero_grad() clears the old ones so they do not "
+    "leak into the new step. Call it once per iteration, before loss.backward()."
+)
+
+
+class Peer:
+    """An OpenAI-compatible server. `behaviour` picks how it behaves, `requests` keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.behaviour = "json_schema"
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.url = ""
+
+    async def complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append(body)
+        self.headers.append(dict(request.headers))
+        answer: Callable[[dict[str, Any]], Response] | None = getattr(self, f"_{self.behaviour}", None)
+        if self.behaviour == "slow":
+            await asyncio.sleep(8)
+        return answer(body) if answer else self._reply(verdicts(body))
+
+    def _reply(self, text: str | None, **message: Any) -> Response:
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text} | message}
+        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        content = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
+        return JSONResponse(content)
+
+    def _error(self, status: int, message: str, **headers: str) -> Response:
+        return JSONResponse({"error": {"message": message, "type": "x"}}, status, headers=headers or None)
+
+    def _json_object(self, body: dict[str, Any]) -> Response:  # llama.cpp builds and older gateways
+        if body.get("response_format", {}).get("type") == "json_schema":
+            return self._error(400, "response_format type must be json_object or text")
+        return self._reply(verdicts(body))
+
+    def _plain(self, body: dict[str, Any]) -> Response:  # transformers serve
+        if "response_format" in body:
+            return self._error(422, "Unsupported parameter: response_format")
+        return self._reply(f"Certainly! Here it is:\n```json\n{verdicts(body)}\n```\nHope it helps.")
+
+    def _reasoning(self, body: dict[str, Any]) -> Response:  # models that take neither temperature nor max_tokens
+        if "max_tokens" in body:
+            return self._error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        if "temperature" in body:
+            return self._error(400, "Unsupported value: 'temperature' does not support 0.0 with this model.")
+        return self._reply(verdicts(body))
+
+    def _busy_once(self, body: dict[str, Any]) -> Response:
+        if len(self.requests) == 1:
+            return self._error(429, "slow down", **{"retry-after": "0.05"})
+        return self._reply(verdicts(body))
+
+    def _busy(self, body: dict[str, Any]) -> Response:
+        del body
+        return self._error(429, "slow down", **{"retry-after": "0.01"})
+
+    def _broken(self, body: dict[str, Any]) -> Response:
+        del body
+        return self._error(500, "sk-secret leaked by a careless server", **{"retry-after": "0.01"})
+
+    def _nonsense(self, body: dict[str, Any]) -> Response:
+        del body
+        return self._reply("I think it is a rather nice answer, all in all: 9/10.")
+
+    def _mends(self, body: dict[str, Any]) -> Response:
+        right = verdicts({"messages": body["messages"][:2]})
+        return self._reply(right if len(body["messages"]) > 2 else right.replace('"verdict"', '"decision"'))
+
+    def _outside_the_set(self, body: dict[str, Any]) -> Response:
+        return self._reply(verdicts({"messages": body["messages"][:2]}).replace('"met"', '"excellent"'))
+
+    def _refuses(self, body: dict[str, Any]) -> Response:
+        del body
+        return self._reply(None, refusal="I cannot help with that.")
+
+    def _not_the_protocol(self, body: dict[str, Any]) -> Response:
+        del body
+        return Response("<html>a captive portal</html>", media_type="text/html")
+
+    def _redirects(self, body: dict[str, Any]) -> Response:
+        del body
+        return RedirectResponse("http://198.51.100.7/v1/chat/completions", 307)
+
+    def _invents(self, body: dict[str, Any]) -> Response:
+        return self._reply(verdicts(body, quote="words that the candidate never wrote"))
+
+
+def verdicts(body: dict[str, Any], quote: str | None = None) -> str:
+    """A model's reply: everything is met, shown by the first sentence of the answer."""
+    prompt = body["messages"][1]["content"]
+    if "Criteria:" not in prompt:
+        return "free text"
+    ids = re.findall(r"^- ([a-z0-9-]+): ", prompt.split("Criteria:\n")[1].split("\n\n")[0], re.MULTILINE)
+    answer = re.search(r"BEGIN (\w+)\n(.*)\nEND \1", prompt, re.DOTALL)
+    words = quote or (answer.group(2).split(". ")[0] if answer else "")
+    return json.dumps({"verdicts": [{"criterion": one, "verdict": "met", "quote": words} for one in ids]})
+
+
+@pytest.fixture(scope="session")
+def _peer() -> Iterator[Peer]:
+    peer = Peer()
+    app = FastAPI()
+    app.add_api_route("/v1/chat/completions", peer.complete, methods=["POST"], response_model=None)
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    peer.url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    yield peer
+    running.should_exit = True
+    thread.join(timeout=10)
+    listening.close()
+
+
+@pytest.fixture
+def peer(_peer: Peer) -> Peer:
+    """The peer, with nothing remembered."""
+    _peer.behaviour, _peer.requests, _peer.headers = "json_schema", [], []
+    return _peer
+
+
+@pytest.fixture
+def judge_of(peer: Peer) -> Iterator[Callable[..., OpenAICompatibleJudge]]:
+    """Makes a judge that talks to the peer, which behaves as named."""
+    made: list[OpenAICompatibleJudge] = []
+
+    def make(behaviour: str, breaker: CircuitBreaker | None = None) -> OpenAICompatibleJudge:
+        peer.behaviour = behaviour
+        made.append(OpenAICompatibleJudge(Endpoint(peer.url, "a-model", "sk-secret", prices=(1.0, 10.0)), breaker))
+        return made[-1]
+
+    yield make
+    for judge in made:
+        judge.close()
+
+
+@pytest.fixture(scope="session")
+def plain_grader() -> Grader:
+    """The shipped bank with hashed words and no language model."""
+    return Grader(load_bank(), HashingEncoder(), load_calibration())
+
+
+@pytest.fixture(scope="session")
+def case_of(plain_grader: Grader) -> Callable[..., Case]:
+    """Makes the case of an answer to `zero-grad`."""
+
+    def make(answer: str = GOOD) -> Case:
+        index = plain_grader._index(plain_grader.bank.question("zero-grad"))
+        case = prepare(index, plain_grader.encoder, answer, None).case
+        assert case is not None
+        return case
+
+    return make

@@ -1,0 +1,163 @@
+"""Over a real socket: every kind of server is understood, every kind of failure is a reason and never a number."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from grader.errors import JudgeError, JudgeUnavailable
+from grader.judges import Case
+from grader.judges.openai_compatible import BREAK_AFTER, BREAK_SECONDS, CircuitBreaker, Endpoint, OpenAICompatibleJudge
+
+MakeJudge = Callable[..., OpenAICompatibleJudge]
+MakeCase = Callable[..., Case]
+# Seconds; a loaded machine is slow, and what is waited for here is not time.
+PATIENT = 60.0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "mode", "calls"),
+    [("json_schema", "json_schema", 1), ("json_object", "json_object", 2), ("plain", "plain", 3)],
+)
+def test_it_finds_out_what_a_server_takes_and_remembers(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str, mode: str, calls: int
+) -> None:
+    judge, case = judge_of(behaviour), case_of()
+    found = judge.consult(case, case.index.question.criteria[:3], PATIENT)
+    assert [one.p_met > 0.8 for one in found.judgements] == [True] * 3
+    assert all(case.answer.original[s.start : s.end] == s.text for one in found.judgements for s in one.evidence)
+    assert (judge.mode, len(peer.requests)) == (mode, calls)
+    judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    assert len(peer.requests) == calls + 1
+    request = peer.requests[-1]
+    assert (request["temperature"], request["seed"]) == (0.0, 0)
+    assert "logprobs" not in request
+    assert '"enum": ["met", "not_met", "contradicted"]' in request["messages"][1]["content"]
+
+
+def test_it_learns_which_parameters_a_model_refuses(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    judge, case = judge_of("reasoning"), case_of()
+    assert judge.consult(case, case.index.question.criteria[:1], PATIENT).judgements[0].p_met > 0.8
+    assert "max_completion_tokens" in peer.requests[-1]
+    assert not {"temperature", "max_tokens"} & set(peer.requests[-1])
+    assert judge.mode == "json_schema"
+
+
+def test_tokens_and_cost_are_counted(judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    usage = judge_of("json_schema").consult(case, case.index.question.criteria[:1], PATIENT).usage
+    assert (usage.input_tokens, usage.output_tokens) == (100, 20)
+    assert usage.cost == pytest.approx((100 * 1 + 20 * 10) / 1e6)
+
+
+def test_a_busy_server_is_asked_again(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    found = judge_of("busy_once").consult(case, case.index.question.criteria[:1], PATIENT)
+    assert found.judgements[0].p_met > 0.8
+    assert len(peer.requests) == 2
+
+
+def test_a_reply_is_repaired_once(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    found = judge_of("mends").consult(case, case.index.question.criteria[:2], PATIENT)
+    assert found.judgements[0].p_met > 0.8
+    assert found.usage.input_tokens == 200
+    assert len(peer.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "result"),
+    [
+        ("busy", "unreachable"),
+        ("broken", "unreachable"),
+        ("redirects", "unreachable"),
+        ("nonsense", "protocol"),
+        ("outside_the_set", "protocol"),
+        ("not_the_protocol", "protocol"),
+        ("refuses", "refused"),
+    ],
+)
+def test_what_goes_wrong_is_a_reason(
+    judge_of: MakeJudge, case_of: MakeCase, caplog: pytest.LogCaptureFixture, behaviour: str, result: str
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="grader")
+    case = case_of()
+    with pytest.raises(JudgeUnavailable) as raised:
+        judge_of(behaviour).consult(case, case.index.question.criteria[:2], PATIENT)
+    assert raised.value.result == result
+    assert "sk-secret" not in str(raised.value) + caplog.text
+    assert raised.value.__cause__ is None
+
+
+def test_it_does_not_wait_longer_than_it_may(judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    judge = judge_of("json_schema")
+    judge.consult(case, case.index.question.criteria[:1], PATIENT)  # the client is loaded and connected
+    judge = judge_of("slow")
+    begun = time.monotonic()
+    with pytest.raises(JudgeUnavailable) as raised:
+        judge.consult(case, case.index.question.criteria[:1], 0.3)
+    assert raised.value.result == "timeout"
+    assert time.monotonic() - begun < 7
+
+
+def test_nobody_listens(case_of: MakeCase) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    case = case_of()
+    judge = OpenAICompatibleJudge(Endpoint(f"http://127.0.0.1:{port}/v1", "m"))
+    with pytest.raises(JudgeUnavailable) as raised:
+        judge.consult(case, case.index.question.criteria, PATIENT)
+    assert raised.value.result == "unreachable"
+    judge.close()
+
+
+def test_an_invented_quote_voids_the_verdict(judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    found = judge_of("invents").consult(case, case.index.question.criteria[:2], PATIENT).judgements
+    assert [one.abstained for one in found] == [True, True]
+
+
+def test_the_breaker_stops_asking_and_tries_again(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    now = [0.0]
+    judge, case = judge_of("not_the_protocol", CircuitBreaker(lambda: now[0])), case_of()
+    for _ in range(BREAK_AFTER):
+        with pytest.raises(JudgeUnavailable):
+            judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    asked = len(peer.requests)
+    with pytest.raises(JudgeUnavailable) as raised:
+        judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    assert (raised.value.result, len(peer.requests)) == ("budget", asked)
+    now[0], peer.behaviour = BREAK_SECONDS + 1, "json_schema"
+    assert judge.consult(case, case.index.question.criteria[:1], PATIENT).judgements[0].p_met > 0.8
+    assert judge.consult(case, case.index.question.criteria[:1], PATIENT).judgements[0].p_met > 0.8
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://203.0.113.9/v1",
+        "https://api.openai.com/v1",
+        "http://127.0.0.1.evil.example/v1",
+        "http://127.0.0.1@evil.example/v1",
+        "ftp://localhost/",
+        "localhost",
+    ],
+)
+def test_only_hosts_on_the_list_are_called(url: str) -> None:
+    with pytest.raises(JudgeError):
+        Endpoint(url, "m").checked()
+    assert Endpoint("https://api.openai.com/v1", "m", allowed_hosts=("api.openai.com",)).checked()
+
+
+def test_the_key_goes_to_the_endpoint_and_nowhere_else(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case, judge = case_of(), judge_of("json_schema")
+    judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    assert peer.headers[-1]["authorization"] == "Bearer sk-secret"
+    assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests)

@@ -1,0 +1,110 @@
+"""Feedback in a model's words says nothing that the grade does not hold, and gives nothing away."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from grader import Grade, load_bank
+from grader.assist import Assistant, Policy
+from grader.calibration import load_calibration
+from grader.encoders.hashing import HashingEncoder
+from grader.judges import Case
+from grader.judges.language import Consultation, Usage, Writing
+from grader.judges.prompting import abstention
+from grader.pipeline import Grader
+from grader.schema import Criterion
+
+BANK = load_bank()
+QUESTION = BANK.question("zero-grad")
+ANSWER = next(sample.answer for sample in QUESTION.samples if sample.kind == "partial")
+
+
+class Writer:
+    """A language judge that abstains on verdicts and writes what it is told to."""
+
+    name, version = "writer", "1"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.prompts: list[str] = []
+
+    def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+        del case, seconds
+        return Consultation([abstention(criterion) for criterion in criteria], Usage())
+
+    def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+        del system, max_tokens, seconds
+        self.prompts.append(prompt)
+        return Writing(self.text, Usage())
+
+
+def graded(reply: Any) -> tuple[Grade, Writer]:
+    writer = Writer(reply if isinstance(reply, str) else json.dumps(reply))
+    policy = Policy(writes_feedback=True, band=(0.0, 1.0))
+    grader = Grader(BANK, HashingEncoder(), load_calibration(), assistant=Assistant(writer, policy))
+    return grader.grade("zero-grad", ANSWER), writer
+
+
+def plain() -> Grade:
+    return Grader(BANK, HashingEncoder(), load_calibration()).grade("zero-grad", ANSWER)
+
+
+def missing() -> Any:
+    return next(one for one in plain().criteria if one.verdict == "not_met" and one.hint)
+
+
+def test_a_sentence_about_a_criterion_takes_the_templates_place() -> None:
+    open_ = missing()
+    topic = max(re.findall(r"[A-Za-z_]+", open_.hint), key=len)
+    text = f"Have another look at the matter of {topic} here."
+    grade, writer = graded({"sentences": [{"about": open_.id, "text": text}]})
+    lines = [*grade.feedback.improvements, *grade.feedback.strengths]
+    assert (text in lines) == (open_.hint not in lines)
+    assert grade.score == plain().score
+    assert ANSWER not in writer.prompts[0]  # the grade's facts, not the answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "You explained this perfectly, well done.",  # the grade says it is missing
+        "You would get 20 more points for the gradients.",
+        "See https://example.org/gradients for the gradients.",
+        "Bananas grow on tall herbs in warm countries.",
+        "<b>gradients</b> are what you should look at here.",
+        "gradients",
+        QUESTION.criteria[0].statement,
+        QUESTION.reference_answers[0][:250],
+    ],
+)
+def test_what_the_grade_does_not_bear_out_is_dropped(text: str) -> None:
+    reply = {"sentences": [{"about": one.id, "text": text} for one in plain().criteria if one.verdict != "met"]}
+    grade, _ = graded(reply)
+    assert grade.feedback == plain().feedback
+
+
+@pytest.mark.parametrize(
+    "reply", ["", "I would rather not.", "{}", '{"sentences": 5}', {"sentences": [{"about": "x"}]}]
+)
+def test_without_a_usable_reply_the_templates_stay(reply: Any) -> None:
+    grade, _ = graded(reply)
+    assert (grade.feedback, grade.follow_up) == (plain().feedback, plain().follow_up)
+
+
+def test_a_sentence_about_what_is_not_in_the_grade_is_dropped() -> None:
+    grade, _ = graded({"sentences": [{"about": "no-such-thing", "text": "The gradients deserve another look."}]})
+    assert grade.feedback == plain().feedback
+
+
+def test_there_is_always_a_follow_up_for_the_interviewer_and_none_for_the_candidate() -> None:
+    for question in BANK.questions[:6]:
+        grader = Grader(BANK, HashingEncoder(), load_calibration())
+        for sample in question.samples[:5]:
+            grade = grader.grade(question.id, sample.answer)
+            assert grade.follow_up if grade.score is not None else grade.follow_up is None
+            assert grade.for_candidate().follow_up is None

@@ -1,0 +1,127 @@
+"""The line in front of the grader: who is let in, who waits, who is sent away at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.errors import Refused
+from api.metrics import Metrics
+from api.queue import GradingQueue
+from grader.bank import load_bank
+from grader.calibration import load_calibration
+from grader.encoders.hashing import HashingEncoder
+from grader.pipeline import Grader
+from grader.schema import Grade
+
+MakeService = Callable[..., TestClient]
+ANSWER = {"question_id": "zero-grad", "answer": "It clears the old gradients before backward adds the new ones."}
+
+
+def test_places_are_given_in_order_and_the_rest_refused_at_once() -> None:
+    async def scenario() -> tuple[list[int], list[Refused], GradingQueue]:
+        queue = GradingQueue(running=1, waiting=2, patience=60, metrics=Metrics())
+        order: list[int] = []
+        leave = asyncio.Event()
+
+        async def one(number: int) -> None:
+            async with queue.place():
+                order.append(number)
+                await leave.wait()
+
+        tasks = []
+        for number in range(5):
+            tasks.append(asyncio.ensure_future(one(number)))
+            await asyncio.sleep(0)
+        assert (queue.in_hand, queue.in_line) == (1, 2)
+        leave.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        return order, [one for one in results if isinstance(one, Refused)], queue
+
+    order, refused, queue = asyncio.run(scenario())
+    assert order == [0, 1, 2]
+    assert [(one.status, (one.retry_after or 0) >= 1) for one in refused] == [(429, True)] * 2
+    assert (queue.in_hand, queue.in_line) == (0, 0)
+
+
+def test_nobody_waits_longer_than_the_patience() -> None:
+    async def scenario() -> GradingQueue:
+        queue = GradingQueue(running=1, waiting=5, patience=0.05, metrics=Metrics())
+        async with queue.place():
+            with pytest.raises(Refused, match="the answer waited"):
+                async with queue.place():
+                    raise AssertionError("there is one place only")
+        async with queue.place():  # the one who gave up has taken no place with them
+            pass
+        return queue
+
+    queue = asyncio.run(scenario())
+    assert (queue.in_hand, queue.in_line) == (0, 0)
+
+
+def test_who_leaves_while_waiting_leaves_the_line() -> None:
+    async def scenario() -> GradingQueue:
+        queue = GradingQueue(running=1, waiting=5, patience=60, metrics=Metrics())
+
+        async def one() -> None:
+            async with queue.place():
+                pass
+
+        async with queue.place():
+            task = asyncio.ensure_future(one())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert queue.in_line == 0
+        return queue
+
+    assert asyncio.run(scenario()).in_hand == 0
+
+
+class GatedGrader(Grader):
+    """Grades when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(load_bank(), HashingEncoder(), load_calibration())
+        self.gate = threading.Event()
+        self.busy = threading.Semaphore(0)
+
+    def grade(self, *arguments: object, **named: object) -> Grade:  # type: ignore[override]
+        self.busy.release()
+        assert self.gate.wait(60)
+        return super().grade(*arguments, **named)  # type: ignore[arg-type]
+
+
+def test_overload_gets_429_and_everyone_who_was_let_in_a_grade(service: MakeService) -> None:
+    grader = GatedGrader()
+    client = service(grader=grader, grading_slots=1, queue_length=2)
+    with ThreadPoolExecutor(12) as pool:
+        sent = [pool.submit(client.post, "/v1/grades", json=ANSWER) for _ in range(12)]
+        assert grader.busy.acquire(timeout=60)
+        while sum(one.done() for one in sent) < 9:  # 1 in hand, 2 in line, 9 refused
+            assert not grader.busy.acquire(timeout=0.02)
+        assert client.get("/healthz").status_code == 200
+        metrics = client.get("/metrics").text
+        grader.gate.set()
+        found = [one.result() for one in sent]
+    assert sorted(one.status_code for one in found) == [200] * 3 + [429] * 9
+    assert {one.headers.get("retry-after") is not None for one in found if one.status_code == 429} == {True}
+    scores = {one.json()["score"] for one in found if one.status_code == 200}
+    assert len(scores) == 1
+    for line in ("grader_queue_running 1.0", "grader_queue_waiting 2.0", 'grader_refused_total{reason="queue"} 9.0'):
+        assert line in metrics
+    assert client.post("/v1/grades", json=ANSWER).status_code == 200
+
+
+def test_a_request_that_takes_too_long_is_answered_and_keeps_its_place(service: MakeService) -> None:
+    grader = GatedGrader()
+    client = service(grader=grader, grading_slots=1, queue_length=0, request_seconds=0.3)
+    late = client.post("/v1/grades", json=ANSWER)
+    assert late.status_code == 503
+    assert late.json()["title"] == "Timed out"
+    assert late.headers["retry-after"] == "5"
