@@ -1,13 +1,15 @@
 """A new question of the same bank: rubric, exemplars and contradictions are there, but nothing was trained on it.
 
 The answers of unseen writers are judged by heads fitted to the rubric alone, as the grader does for any bank that comes
-without training data, and by a calibration fitted on the answers to the other questions
-only, point scale included; so nothing of the question's own answers decides anything.
+without training data, and by a calibration fitted on the answers to the other questions only, point scale included; so
+nothing of the question's own answers decides anything.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 import numpy as np
 
@@ -29,8 +31,9 @@ def left_out_section(
 ) -> Section:
     """`known` are answers to fit calibrations on, `answers` the ones to grade."""
     heads = rubric_heads(bank, encoder)
-    fitted_on = fitting.measure_all(bank, list(known), encoder, heads)
-    rows = fitting.measure_all(bank, list(answers), encoder, heads)
+    with redirect_stdout(sys.stderr):  # it names refused answers as it goes, and standard output is for the card
+        fitted_on = fitting.measure_all(bank, list(known), encoder, heads)
+        rows = fitting.measure_all(bank, list(answers), encoder, heads)
     found = left_out_scores(fitted_on, rows)
     wanted = np.array([row.graded.score for row in rows])
     groups = [row.question.id for row in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,25 +74,19 @@ def test_the_real_grader_is_right_about_one_question(real_grader: Grader) -> Non
 
 
 def test_a_question_left_out_is_judged_without_its_answers(real_grader: Grader) -> None:
-    from benchmarks.quality.unseen_question import left_out_scores
+    from benchmarks.quality.unseen_question import left_out_scores, rubric_heads
     from grader.encoders.sentence_transformer import SentenceTransformerEncoder
     from training import fit_calibration as fitting
 
     assert isinstance(real_grader.encoder, SentenceTransformerEncoder)
     data = read_bank_data(real_grader.bank, [QUESTION, "cuda", "quantization"])
-    fitted_on = fitting.measure_all(real_grader.bank, data.set_aside[::2], real_grader.encoder, None)
-    rows = fitting.measure_all(real_grader.bank, data.unseen[::6], real_grader.encoder, None)
+    heads = rubric_heads(real_grader.bank, real_grader.encoder)
+    fitted_on = fitting.measure_all(real_grader.bank, data.set_aside[::2], real_grader.encoder, heads)
+    rows = fitting.measure_all(real_grader.bank, data.unseen[::6], real_grader.encoder, heads)
     found = left_out_scores(fitted_on, rows)
     # Labels of the question's own answers, turned upside down, must not move a score.
     turned = [
-        fitting.Measured(
-            row.question,
-            row.graded.model_copy(update={"score": 100 - row.graded.score, "verdicts": {}}),
-            row.flags,
-            row.criterion_rows,
-            row.misconception_rows,
-            row.similarity,
-        )
+        replace(row, graded=row.graded.model_copy(update={"score": 100 - row.graded.score, "verdicts": {}}))
         if row.question.id == QUESTION
         else row
         for row in fitted_on

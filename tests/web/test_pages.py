@@ -21,16 +21,16 @@ VOID = frozenset("meta link br input rect circle line path polyline".split())
 
 
 @pytest.fixture(scope="module")
-def web(server: str) -> Iterator[httpx.Client]:
+def web(fast_site: str) -> Iterator[httpx.Client]:
     """A client that asks for pages, as a browser does."""
-    with httpx.Client(base_url=server, headers=BROWSER, timeout=60) as opened:
+    with httpx.Client(base_url=fast_site, headers=BROWSER, timeout=60) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def grade(client: httpx.Client, good: str) -> dict[str, Any]:
+def grade(web: httpx.Client, good: str) -> dict[str, Any]:
     """The grade of the good answer over the API."""
-    response = client.post("/v1/grades", json={"question_id": "zero-grad", "answer": good})
+    response = web.post("/v1/grades", json={"question_id": "zero-grad", "answer": good})
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found
