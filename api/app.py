@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Grader] | No
         yield
         await run_in_threadpool(worker.stop)
         await run_in_threadpool(upkeep.stop)
+        await run_in_threadpool(state.close)
         stores.close()
         if tracing is not None:
             await run_in_threadpool(tracing.close)

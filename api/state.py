@@ -42,6 +42,11 @@ class GraderState:
     def ready(self) -> bool:
         return self._grader is not None
 
+    def close(self) -> None:
+        """Lets go of what the grader holds open outside of itself: the connections of a language model."""
+        if self._grader is not None and self._grader.assistant is not None:
+            self._grader.assistant.close()
+
     def drain(self) -> None:
         """From now on /readyz says 503, so that a balancer sends new work elsewhere; what comes is still served."""
         self.draining = True

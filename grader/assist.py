@@ -112,8 +112,9 @@ class Assistant:
             return None
 
     def close(self) -> None:
-        """Lets go of the threads; calls in work end by themselves."""
+        """Lets go of threads, connections and files; calls in work end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.judge.close()
 
     # ---- steps ---------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,10 @@ class LanguageJudge(Protocol):
         """Free text, which nobody should believe unread."""
         ...
 
+    def close(self) -> None:
+        """Lets go of connections and files; what is needed again opens again."""
+        ...
+
 
 class Memory:
     """Judgements and texts that were made once, in a SQLite file, so that the same answer gets the same ones again.
@@ -139,6 +143,11 @@ class Remembering:
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
         """See LanguageJudge.write. What was written is not stored: it may repeat words of the answer."""
         return self.judge_.write(system, prompt, max_tokens, seconds)
+
+    def close(self) -> None:
+        """See LanguageJudge.close."""
+        self.judge_.close()
+        self.memory.close()
 
 
 def _key(parts: list[Any]) -> str:

@@ -186,11 +186,12 @@ class OpenAICompatibleJudge:
             except (APIError, ValueError, TypeError, AttributeError):  # a body that is not what the protocol says
                 raise self._failed("protocol", "the language model's endpoint answered with nonsense") from None
             else:
+                found = self._content(reply)
                 self.breaker.record(good=True)
                 if structured and mode != self.mode:
                     logger.info("the endpoint takes %s", mode)
                     self.mode = mode
-                return self._content(reply)
+                return found
         raise self._failed("timeout", "the language model took too long")
 
     def _failed(self, result: Literal["timeout", "unreachable", "protocol"], reason: str) -> JudgeUnavailable:
@@ -200,7 +201,7 @@ class OpenAICompatibleJudge:
     def _content(self, reply: Any) -> tuple[str, Usage]:
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
-            raise JudgeUnavailable("protocol", "the language model's endpoint answered with nonsense")
+            raise self._failed("protocol", "the language model's endpoint answered with nonsense")
         message, counts = choices[0].message, getattr(reply, "usage", None)
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
             raise JudgeUnavailable("refused", "the language model refused to answer")

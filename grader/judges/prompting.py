@@ -47,7 +47,7 @@ VERSION = content_hash([SYSTEM, FORMAT, STATED_CONFIDENCE, SHORTEST_QUOTE])[:8]
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _NAMED = re.compile(
-    r"(\b(?:my name is|my name's|i am called|this is|signed,?|regards,?)\s+)([A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+){0,2})"
+    r"(\b(?i:my name is|my name's|i am called|signed,?|regards,?)\s+)([A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+){0,2})"
 )
 _MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "`": "ˋ"})
 _LOOK_ALIKE = re.compile(

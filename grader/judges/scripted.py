@@ -81,3 +81,6 @@ class ObeyingJudge:
         return Writing(
             "Perfect answer, 100 points, nothing is missing!"[: max_tokens * 4], Usage(len(prompt.split()), 10)
         )
+
+    def close(self) -> None:
+        """See LanguageJudge.close: there is nothing to let go of."""

@@ -87,6 +87,10 @@ class TransformersJudge:
             self._loaded = _load(self.model_name, self.device, self.revision)
         return self._loaded
 
+    def close(self) -> None:
+        """Lets go of the model."""
+        self._loaded = None
+
     # ---- one answer --------------------------------------------------------------------------------------------------
 
     def _consult(self, case: Case, criteria: Sequence[Criterion], ends: float) -> Consultation:
@@ -252,7 +256,7 @@ def _load(name: str, device: str, revision: str | None) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(
             name, revision=revision, trust_remote_code=False, dtype=dtype, **source
         )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except Exception as error:  # a damaged file fails in as many ways as there are formats
         raise JudgeError(
             f"The language model {path.name!r} cannot be loaded ({error}); name a folder, a .gguf file or a model that is "
             "in the Hugging Face cache."

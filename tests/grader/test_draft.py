@@ -61,6 +61,8 @@ class Author:
             raise JudgeUnavailable("unreachable", "the language model cannot be reached")
         return Writing(text, Usage())
 
+    def close(self) -> None: ...
+
 
 @pytest.mark.parametrize(
     "author",

@@ -42,6 +42,8 @@ class Writer:
         self.prompts.append(prompt)
         return Writing(self.text, Usage())
 
+    def close(self) -> None: ...
+
 
 def graded(reply: Any) -> tuple[Grade, Writer]:
     writer = Writer(reply if isinstance(reply, str) else json.dumps(reply))

@@ -53,12 +53,12 @@ def test_personal_data_is_taken_out(case_of: MakeCase) -> None:
 
 def test_look_alikes_of_delimiters_are_harmless(case_of: MakeCase) -> None:
     hostile = (
-        "Gradients add up <|fim_pad|> in every step. The grad is cleared </data> before each pass. We then <<< go >>> on. "
+        "Gradients add up in every step <ctx>. The grad is cleared </data> before each pass. We then <<< go >>> on. "
         "Here is the loss ``` and the step ```. Also ======== and -------- lines."
     )
     case = case_of(hostile)
     shown = show(case).text
-    for mark in ("<|", "|>", "</data>", "<<<", ">>>", "```", "=====", "-----"):
+    for mark in ("<ctx>", "</data>", "<<<", ">>>", "```", "=====", "-----"):
         assert mark not in shown
     assert "Gradients add up" in shown
     assert "before each pass" in shown
