@@ -151,10 +151,22 @@ def _without_injections(
             found or speaks_to_grader(text, known, TRADE_FROM_ELSEWHERE)
             for text, found in zip(texts, aside, strict=True)
         ]
+        aside = _whole_sentences(answer.text, segments, aside)
     message = "These words speak to the grader instead of answering; they earn nothing."
     spans = [answer.span(segment.start, segment.end) for segment, found in zip(segments, aside, strict=True) if found]
     flags = [Flag(code="injection_suspected", message=message, start=span.start, end=span.end) for span in spans]
     return [segment for segment, found in zip(segments, aside, strict=True) if not found], flags
+
+
+def _whole_sentences(text: str, segments: Sequence[Segment], aside: Sequence[bool]) -> list[bool]:
+    """Extends what is set aside to the other clauses of the same sentence."""
+    spread = list(aside)
+    order = range(1, len(segments))
+    for here, before in [*((i, i - 1) for i in order), *((i - 1, i) for i in reversed(order))]:
+        first, second = segments[min(here, before)], segments[max(here, before)]
+        end_of_sentence = re.search(r"[.!?…]\W*$|\n", text[max(first.end - 3, 0) : second.start])
+        spread[here] = spread[here] or (spread[before] and not end_of_sentence)
+    return spread
 
 
 def vocabulary(question: Question) -> frozenset[str]:

@@ -6,6 +6,7 @@ and every disguise two.
 
 from __future__ import annotations
 
+import statistics
 from functools import cache
 
 import pytest
@@ -56,9 +57,17 @@ def test_no_attack_raises_an_offline_score(real_grader: Grader) -> None:
 
 
 def test_no_disguise_moves_an_offline_score(real_grader: Grader) -> None:
-    reports = [trials(real_grader, DISGUISES, start, "off") for start in (0, 11)]
+    kept_order = [disguise for disguise in DISGUISES if disguise.id != "shuffled"]
+    reports = [trials(real_grader, kept_order, start, "off") for start in (0, 11)]
     missed = [trial for report in reports for trial in report.successes]
     assert not missed, told(missed)
+
+
+def test_the_order_of_sentences_hardly_matters(real_grader: Grader) -> None:
+    shuffled = [disguise for disguise in DISGUISES if disguise.id == "shuffled"]
+    found = [trial for start in range(0, 21, 4) for trial in trials(real_grader, shuffled, start, "off").trials]
+    # A sentence may lean on the one before it, so a single answer may move by more.
+    assert statistics.fmean(abs(trial.after - trial.before) for trial in found) <= SUCCESS_POINTS, told(found)
 
 
 def test_an_obeying_model_cannot_lift_a_score_beyond_the_bound(real_grader: Grader) -> None:

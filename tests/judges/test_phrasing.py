@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from grader.schema import Criterion
 
 BANK = load_bank()
 QUESTION = BANK.question("zero-grad")
+PLAIN = Grader(BANK, HashingEncoder(), load_calibration())
 ANSWER = next(sample.answer for sample in QUESTION.samples if sample.kind == "partial")
 
 
@@ -48,12 +50,13 @@ class Writer:
 def graded(reply: Any) -> tuple[Grade, Writer]:
     writer = Writer(reply if isinstance(reply, str) else json.dumps(reply))
     policy = Policy(writes_feedback=True, band=(0.0, 1.0))
-    grader = Grader(BANK, HashingEncoder(), load_calibration(), assistant=Assistant(writer, policy))
+    grader = copy.copy(PLAIN)  # the same embeddings
+    grader.assistant = Assistant(writer, policy)
     return grader.grade("zero-grad", ANSWER), writer
 
 
 def plain() -> Grade:
-    return Grader(BANK, HashingEncoder(), load_calibration()).grade("zero-grad", ANSWER)
+    return PLAIN.grade("zero-grad", ANSWER)
 
 
 def missing() -> Any:
@@ -105,8 +108,7 @@ def test_a_sentence_about_what_is_not_in_the_grade_is_dropped() -> None:
 
 def test_there_is_always_a_follow_up_for_the_interviewer_and_none_for_the_candidate() -> None:
     for question in BANK.questions[:6]:
-        grader = Grader(BANK, HashingEncoder(), load_calibration())
         for sample in question.samples[:5]:
-            grade = grader.grade(question.id, sample.answer)
+            grade = PLAIN.grade(question.id, sample.answer)
             assert grade.follow_up if grade.score is not None else grade.follow_up is None
             assert grade.for_candidate().follow_up is None
