@@ -24,6 +24,7 @@ from grader.errors import (
     InvalidQuestion,
     InvalidReview,
     JudgeError,
+    JudgeMissing,
     JudgeUnavailable,
     UnknownQuestion,
 )
@@ -43,6 +44,7 @@ STATUS: dict[type[GraderError], tuple[int, str]] = {
     StoreError: (500, "Database unusable"),
     BankError: (500, "Bank unusable"),
     EncoderError: (500, "Encoder unusable"),
+    JudgeMissing: (422, "No judge"),
     JudgeUnavailable: (503, "Judge unavailable"),
     JudgeError: (500, "Judge unusable"),
     CalibrationError: (500, "Calibration unusable"),

@@ -15,6 +15,8 @@ from api.errors import Page, problem
 
 # Bodies that are no JSON: files of answers, sent to where many answers are taken.
 UPLOAD_PATH = "/v1/grades/batch"
+# What is still read of a body that is too large before the connection is closed.
+DISCARD_BYTES, DISCARD_SECONDS = 8 * 2**20, 1.0
 UPLOAD_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "text/csv", "multipart/form-data"})
 
 
@@ -61,7 +63,11 @@ class RequestLimits:
         self, scope: Scope, receive: Receive, send: Send, status: int, title: str, detail: str, *, close: bool = False
     ) -> None:
         response = self.page(Request(scope), status, title, detail) or problem(status, title, detail)
-        if close:  # what is left of the body is not read, so no other request can follow on this connection
+        if close:
+            # A socket closed with bytes unread is reset, and the client would never see the answer; so most of what is still
+            # coming is read and dropped. What may be left after that is not, so no other request can follow on this connection.
+            if status == 413 and "expect" not in Headers(scope=scope):  # who asks first has sent nothing yet
+                await _discard(receive)
             response.headers["connection"] = "close"
         await response(scope, receive, send)
 
@@ -85,6 +91,20 @@ async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+async def _discard(receive: Receive) -> None:
+    """Reads on until the body ends, the client is gone, or it is no longer worth it."""
+    size = 0
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while size < DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
 
 
 def _is_json(kind: str) -> bool:

@@ -9,6 +9,7 @@
     +-- InvalidReview         a person's review does not fit the grade it is about
     +-- EncoderError          the embedding model is missing, damaged or unusable
     +-- JudgeUnavailable      a judge that was asked for gives no opinion: down, slow, refusing or incomprehensible
+    |   +-- JudgeMissing      there is none
     +-- JudgeError            a language model is configured in a way that cannot work
     +-- CalibrationError      the calibration file is missing or does not fit this version
 
@@ -97,3 +98,7 @@ class JudgeUnavailable(GraderError):
     def __init__(self, result: Literal["refused", "timeout", "unreachable", "protocol", "budget"], reason: str) -> None:
         self.result: Literal["refused", "timeout", "unreachable", "protocol", "budget"] = result
         super().__init__(reason)
+
+
+class JudgeMissing(JudgeUnavailable):
+    """A judge was asked for where none is configured: the same request will not succeed later."""

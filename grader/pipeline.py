@@ -23,7 +23,7 @@ from grader.bank import Bank, content_hash, load_bank, question_from_inline
 from grader.calibration import BankScale, Calibration, load_bank_scale, load_calibration
 from grader.encoders import EMBEDDED, Encoder, load_encoder
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
-from grader.errors import AnswerTooLong, InvalidAnswer, JudgeUnavailable
+from grader.errors import AnswerTooLong, InvalidAnswer, JudgeMissing
 from grader.evidence import AnswerVectors, reference_similarity
 from grader.fitting import fit_rubric_heads
 from grader.index import QuestionIndex, build_index, default_cache_folder
@@ -339,7 +339,7 @@ class Grader:
         if self.assistant is None:
             reason = "no language model is configured"
             if wanted == "required":
-                raise JudgeUnavailable("unreachable", f"A judge is required, but {reason} (docs/llm-judges.md).")
+                raise JudgeMissing("unreachable", f"A judge is required, but {reason} (docs/llm-judges.md).")
             return Assisted(judgements, degraded=reason)
         with self.observer.timed("judge"):
             return self.assistant.assist(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from benchmarks.quality import public, robustness
 from benchmarks.quality.bank import (
-    Marked,
     agreement_section,
     certainty_section,
     grade_all,
@@ -36,8 +35,12 @@ def quality_card(
     Raises BankError when the repository holds no data for the bank.
     """
     own = read_bank_data(grader.bank, questions)
-    sections = _bank_sections(grader, own, progress)
-    skipped = []
+    sections, skipped = _bank_sections(grader, own, progress), []
+    if questions is None and isinstance(grader.encoder, SentenceTransformerEncoder):
+        progress("questions left out")
+        sections.append(left_out_section(grader.bank, grader.encoder, own.set_aside, own.unseen))
+    else:
+        skipped.append("a new question of the bank: needs the whole bank and the embedded encoder")
     if data is None:
         skipped.append("the public sets: give their folder with `--data DIR`")
     else:
@@ -68,17 +71,10 @@ def _bank_sections(grader: Grader, own: BankData, progress: Progress) -> list[Se
         ("attacks", lambda: robustness.attacks_section(grader, list(of_bank))),
         ("repeatability", lambda: robustness.repeatability_section(grader, unseen)),
     ]
-    if isinstance(grader.encoder, SentenceTransformerEncoder):
-        steps.append(("questions left out", lambda: _left_out(grader, own, unseen)))
     for name, measure in steps:
         progress(name)
         sections.append(measure())
     return sections
-
-
-def _left_out(grader: Grader, own: BankData, unseen: Sequence[Marked]) -> Section:
-    assert isinstance(grader.encoder, SentenceTransformerEncoder)
-    return left_out_section(grader.bank, grader.encoder, own.set_aside, [one.graded for one in unseen])
 
 
 def _versions(grader: Grader, own: BankData) -> dict[str, str]:

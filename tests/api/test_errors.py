@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -330,7 +331,6 @@ def test_json_by_any_of_its_names_is_taken(client: httpx.Client, kind: str) -> N
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/v1/grades", "POST"),
         ("DELETE", "/v1/grades", "POST"),
         ("PUT", "/v1/grades", "POST"),
         ("PATCH", "/v1/grades", "POST"),
@@ -346,7 +346,7 @@ def test_a_wrong_method_names_the_right_one(
 ) -> None:
     response = client.request(method, path, headers=JSON)
     assert response.status_code == 405
-    assert response.headers["allow"] == allowed
+    assert allowed in response.headers["allow"].split(", ")
     assert problem_of(response)["title"] == "Method not allowed"
 
 
@@ -377,7 +377,7 @@ def test_security_headers_are_on_every_response(client: httpx.Client, method: st
     policy = response.headers.get_list("content-security-policy")
     assert len(policy) == 1
     assert "default-src 'none'" in policy[0]
-    is_page = response.headers["content-type"].startswith("text/html")
+    is_page = response.headers.get("content-type", "").startswith("text/html")  # a redirection has no content
     assert ("script-src 'self'" in policy[0]) is is_page
     assert "unsafe" not in policy[0]
     assert ("form-action 'self'" if is_page else "form-action 'none'") in policy[0]
@@ -395,11 +395,12 @@ def test_security_headers_are_on_refusals_too(client: httpx.Client, status: int)
     assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
-def test_the_api_page_runs_no_script_and_loads_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_the_api_page_runs_no_inline_script_and_loads_nothing_from_elsewhere(client: httpx.Client) -> None:
     response = client.get("/docs")
     assert response.status_code == 200
     assert "default-src 'none'" in response.headers["content-security-policy"]
-    assert "<script" not in response.text
+    assert re.findall(r"<script(?![^>]*src=\"/static/)", response.text) == []
+    assert re.findall(r"(?:src|href)=\"(?:https?:)?//", response.text.replace('href="https://github.com', "")) == []
     assert "POST /v1/grades" in response.text
 
 

@@ -21,7 +21,7 @@ Send = Callable[..., Json]
 
 GRADE = {
     "id", "question_id", "outcome", "score", "max_score", "score_interval", "similarity", "coverage", "criteria",
-    "misconceptions", "flags", "review_reasons", "feedback", "provenance",
+    "misconceptions", "flags", "review_reasons", "feedback", "follow_up", "provenance",
 }  # fmt: skip
 CRITERION = {
     "id", "statement", "verdict", "probability", "points", "max_points", "evidence", "judged_by", "hint", "group",
@@ -29,7 +29,7 @@ CRITERION = {
 MISCONCEPTION = {"id", "statement", "evidence", "penalty", "correction", "source"}
 FLAG = {"code", "message", "start", "end"}
 FEEDBACK = {"summary", "strengths", "improvements", "next_steps"}
-PROVENANCE = {"grader", "bank", "rubric", "encoder", "weights", "calibration", "judge", "degraded"}
+PROVENANCE = {"grader", "bank", "rubric", "encoder", "weights", "calibration", "judge", "degraded", "llm"}
 
 SKY: Json = {
     "prompt": "Why is the sky blue?",
@@ -116,7 +116,7 @@ def test_provenance_names_everything_that_decided(grade: Send, good: str, bank: 
     assert provenance["bank"] == bank.version
     expected = real_grader.versions(build_index(bank.question("zero-grad"), real_grader.encoder))
     assert provenance == expected.model_dump(mode="json")
-    assert all(value for name, value in provenance.items() if name != "degraded")
+    assert all(value for name, value in provenance.items() if name not in {"degraded", "llm"})
 
 
 def test_the_candidates_view_has_no_statement(grade: Send, bank: Bank) -> None:

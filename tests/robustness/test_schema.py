@@ -29,6 +29,8 @@ from tests.robustness.conftest import CASES
 
 PATHS: dict[str, dict[str, Any]] = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))["paths"]
 OPERATIONS = [(method, path) for path, methods in PATHS.items() for method in methods]
+# Of the others there is one request to make, however many are asked for.
+VARIED = sum("requestBody" in one or "parameters" in one for methods in PATHS.values() for one in methods.values())
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
           response_schema_conformance, unsupported_method]  # fmt: skip
@@ -67,7 +69,7 @@ def test_every_operation_keeps_its_word(
 ) -> None:
     operation = document[path][method.upper()]
 
-    @tried(len(OPERATIONS) * len(MODES))
+    @tried(VARIED * len(MODES))
     @given(operation.as_strategy(generation_mode=mode))
     def one(case: schemathesis.Case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
