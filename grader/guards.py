@@ -41,6 +41,8 @@ LIST_FUNCTION_SHARE = 0.12
 FOREIGN_WORDS = 5
 FOREIGN_KNOWN_SHARE = 0.35
 FOREIGN_GRAMMAR_SHARE = 0.1
+# Different content words that a sentence shares with the rubric, below which it is not about the question.
+TOPIC_WORDS = 2
 # English function words that are words of other languages, too.
 _SHARED_WORDS = frozenset("a am an as at be but do had he her him i in is me no on so up us was we who will".split())
 # How much closer to another question's references than to its own an answer must be, and how far from its own.
@@ -148,14 +150,19 @@ def _without_injections(
     aside = [speaks_to_grader(text, known) for text in texts]
     if any(aside):
         aside = [
-            found or speaks_to_grader(text, known, TRADE_FROM_ELSEWHERE)
-            for text, found in zip(texts, aside, strict=True)
+            found or speaks_to_grader(text, known, TRADE_FROM_ELSEWHERE) or _is_beside_the_point(segment, known)
+            for segment, text, found in zip(segments, texts, aside, strict=True)
         ]
         aside = _whole_sentences(answer.text, segments, aside)
     message = "These words speak to the grader instead of answering; they earn nothing."
     spans = [answer.span(segment.start, segment.end) for segment, found in zip(segments, aside, strict=True) if found]
     flags = [Flag(code="injection_suspected", message=message, start=span.start, end=span.end) for span in spans]
     return [segment for segment, found in zip(segments, aside, strict=True) if not found], flags
+
+
+def _is_beside_the_point(segment: Segment, known: frozenset[str]) -> bool:
+    """Whether a segment has hardly a word of the rubric: what surrounds words to the grader often belongs to them."""
+    return len({word for word in segment.words if word in known and word not in FUNCTION_WORDS}) < TOPIC_WORDS
 
 
 def _whole_sentences(text: str, segments: Sequence[Segment], aside: Sequence[bool]) -> list[bool]:

@@ -53,6 +53,7 @@ _PHRASES = re.compile(
     | \b(?:give|award|grant)\ (?:it|me|him|her|them)\s
       (?:(?:all|full)\ (?:the\ )?(?:points|marks|credit)|the\ (?:full|best|maximum))\b
     | \b(?:output|choose|return|record)\ (?:met|the\ maximum|a\ passing)\b | \bcriterion\s*\d*\s*:\s*met\b
+    | ["'”]\s*->\s*\d{{1,3}}\b | \bthis\ answer\s*(?:->|=|:)
     | \banswer\ (?:above|below)\b | \btext\ above\b | \blanguage\ model\b[^.\n]{{0,20}}\bwithout\ rules\b
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,

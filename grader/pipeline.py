@@ -396,7 +396,7 @@ class Grader:
             weights=self.encoder.revision,
             calibration=calibration.version if self.scale is None else f"{calibration.version}+{self.scale.version}",
             judge=f"{self.judge.name}@{version}",
-            degraded=degraded or (STALE_SCALE if self._stale_scale else None),
+            degraded="; ".join(filter(None, (degraded, STALE_SCALE if self._stale_scale else None))) or None,
         )
 
 

@@ -74,7 +74,8 @@ def test_a_scale_of_another_version_is_not_used(tmp_path: Path, opinions: list[G
     found = fit(grader, rows).scale.model_copy(update={"base": "0" * 12})
     stale = Grader(load_bank(), HashingEncoder(), calibration, scale=found)
     grade = stale.grade("tensors", "A tensor is an array of numbers that can live on a GPU.")
-    assert grade.provenance.degraded == STALE_SCALE
+    assert grade.provenance.degraded is not None
+    assert STALE_SCALE in grade.provenance.degraded
 
 
 def test_too_few_answers_are_refused(real_grader: Grader, opinions: list[GradedOpinion]) -> None:

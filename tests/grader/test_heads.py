@@ -25,8 +25,8 @@ QUESTION = load_bank().question("zero-grad")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of one question, with heads fitted on nothing but its exemplars and contradictions."""
     folder = tmp_path_factory.mktemp("bank")
-    for name in ("bank.yaml", "11-zero-grad.yaml"):
-        shutil.copy(DEFAULT_BANK / name, folder)
+    shutil.copy(DEFAULT_BANK / "11-zero-grad.yaml", folder)
+    (folder / "bank.yaml").write_text("id: small\ntitle: One question\n", encoding="utf-8")
     bank = load_bank(folder)
     save_heads(folder, fit_heads(bank, read_data(bank, None), ENCODER), ENCODER.revision, {"data": "none"})
     return folder
