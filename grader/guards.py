@@ -8,6 +8,7 @@ answer that is off topic; `scoring` says when a flag sends a grade to review.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ FOREIGN_KNOWN_SHARE = 0.35
 FOREIGN_GRAMMAR_SHARE = 0.1
 # Different content words that a sentence shares with the rubric, below which it is not about the question.
 TOPIC_WORDS = 2
+NEAR_TOPIC_WORDS = 3  # in the same paragraph as words to the grader
 # English function words that are words of other languages, too.
 _SHARED_WORDS = frozenset("a am an as at be but do had he her him i in is me no on so up us was we who will".split())
 # How much closer to another question's references than to its own an answer must be, and how far from its own.
@@ -149,9 +151,12 @@ def _without_injections(
     ]
     aside = [speaks_to_grader(text, known) for text in texts]
     if any(aside):
+        beside = _same_paragraphs(answer.text, segments, aside)
         aside = [
-            found or speaks_to_grader(text, known, TRADE_FROM_ELSEWHERE) or _is_beside_the_point(segment, known)
-            for segment, text, found in zip(segments, texts, aside, strict=True)
+            found
+            or speaks_to_grader(text, known, TRADE_FROM_ELSEWHERE)
+            or _is_beside_the_point(segment, known, near=number in beside)
+            for number, (segment, text, found) in enumerate(zip(segments, texts, aside, strict=True))
         ]
         aside = _whole_sentences(answer.text, segments, aside)
     message = "These words speak to the grader instead of answering; they earn nothing."
@@ -160,9 +165,18 @@ def _without_injections(
     return [segment for segment, found in zip(segments, aside, strict=True) if not found], flags
 
 
-def _is_beside_the_point(segment: Segment, known: frozenset[str]) -> bool:
+def _is_beside_the_point(segment: Segment, known: frozenset[str], *, near: bool) -> bool:
     """Whether a segment has hardly a word of the rubric: what surrounds words to the grader often belongs to them."""
-    return len({word for word in segment.words if word in known and word not in FUNCTION_WORDS}) < TOPIC_WORDS
+    about = {word for word in segment.words if word in known and word not in FUNCTION_WORDS and not word.isdigit()}
+    return len(about) < (NEAR_TOPIC_WORDS if near else TOPIC_WORDS)
+
+
+def _same_paragraphs(text: str, segments: Sequence[Segment], aside: Sequence[bool]) -> set[int]:
+    """Numbers of the segments that share a paragraph with one that is set aside."""
+    borders = [match.start() for match in re.finditer(r"\n[ \t]*\n", text)]
+    paragraphs = [bisect_right(borders, segment.start) for segment in segments]
+    tainted = {paragraph for paragraph, found in zip(paragraphs, aside, strict=True) if found}
+    return {number for number, paragraph in enumerate(paragraphs) if paragraph in tainted}
 
 
 def _whole_sentences(text: str, segments: Sequence[Segment], aside: Sequence[bool]) -> list[bool]:

@@ -40,7 +40,10 @@ _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+")
 # takes minutes to be told from code, and an answer of 20,000 half a minute to be split.
 _CODE_LINE = re.compile(
     r"^\s*+(?:(?:from\s+[\w.]+\s+)?import\s+\w|def\s+\w+\s*\(|class\s+\w++.*:\s*$|(?:for|while|if|elif|with)\s.+:\s*(?:#.*)?$"
-    r"|else:\s*$|return\b(?!\s+to\b)|@\w+|>>>\s|(?:[\w.\[\], ]++\s*+|(?<= ))[-+*/]?=\s*\S|[\w.]+\([^)]*\)\s*(?:#.*)?$|#\s)"
+    r"|else:\s*$|return\b(?!\s+to\b)|@\w+|>>>\s"
+    # An assignment or comparison: names with commas before the sign, not the words of a sentence.
+    r"|(?:(?:assert|if|elif|while|auto)\s)?[\w.\[\]]++(?:\s*+[,%]\s*+[\w.\[\]]++)*+\s*+[-+*/]?=\s*\S"
+    r"|[\w.]+\([^)]*\)\s*(?:#.*)?$|#\s)"
 )
 _CODE_MARK = re.compile(r"[()\[\]{}=:#]")
 _SENTENCE_END = re.compile(
@@ -229,7 +232,7 @@ def _looks_like_code(line: str) -> bool:
         return False
     # "x = y" inside a sentence is prose: code outside a fence has few plain words before its comment.
     before_comment = line.split("#")[0]
-    return len(re.findall(r"(?<![\w.(])[a-z]{3,}(?=\s|$)", before_comment)) <= 4 or line.lstrip().startswith(">>>")
+    return len(re.findall(r"(?<![\w.(])[A-Za-z]{3,}(?=\s|$)", before_comment)) <= 4 or line.lstrip().startswith(">>>")
 
 
 def _prose_blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, SegmentKind]]:
@@ -238,7 +241,9 @@ def _prose_blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, S
     code: list[tuple[int, int]] = []
     for first, last in _lines(text, start, end):
         line = text[first:last]
-        if _looks_like_code(line):
+        # A wrapped sentence may go on with the end of a call.
+        goes_on = paragraph is not None and line.count(")") > line.count("(")
+        if _looks_like_code(line) and not goes_on:
             if paragraph:
                 yield paragraph
                 paragraph = None

@@ -105,8 +105,13 @@ def _summary(figures: Sequence[Figure]) -> Table:
 
 
 def _goal(figure: Figure) -> str:
+    """The goal in the form in which the figure is shown."""
+    if figure.goal == 1:
+        return "all"
     sign = "≥" if figure.better == "higher" else "≤"
-    return f"{sign} {ratio(figure.goal) if abs(figure.goal) <= 1 else f'{figure.goal:g}'}"
+    if "%" in figure.text:
+        return f"{sign} {percent(figure.goal)}"
+    return f"{sign} {ratio(figure.goal) if figure.goal < 1 else f'{figure.goal:g}'}"
 
 
 def _table(table: Table) -> list[str]:

@@ -11,7 +11,14 @@ CARD = Card(
     {"grader": "0.1.0"},
     (
         Section("One", (Figure("agreement", 0.91, ".91", 0.93),), ("Words.", Table(("a", "b"), (("x|y", "1"),)))),
-        Section("Two", (Figure("error", 7.0, "7.0", 8, "lower"), Figure("same", 1.0, "100 %", 1.0))),
+        Section(
+            "Two",
+            (
+                Figure("error", 7.0, "7.0", 8, "lower"),
+                Figure("same", 1.0, "100 %", 1.0),
+                Figure("held", 0.96, "96 %", 0.97),
+            ),
+        ),
     ),
     ("the public sets",),
 )
@@ -21,14 +28,15 @@ def test_the_page_has_goals_first_and_escapes_cells() -> None:
     page = markdown(CARD)
     assert "| agreement | .91 | ≥ .93 | **no** |" in page
     assert "| error | 7.0 | ≤ 8 | yes |" in page
-    assert "| same | 100 % | ≥ 1.00 | yes |" in page
+    assert "| same | 100 % | all | yes |" in page
+    assert "| held | 96 % | ≥ 97 % | **no** |" in page
     assert "| x\\|y | 1 |" in page
     assert page.index("All figures") < page.index("Not measured") < page.index("## One") < page.index("## Two")
 
 
 def test_json_says_what_is_reached() -> None:
     found = as_json(CARD)
-    assert [figure["reached"] for figure in found["figures"]] == [False, True, True]  # type: ignore[index,attr-defined]
+    assert [figure["reached"] for figure in found["figures"]] == [False, True, True, False]  # type: ignore[index,attr-defined]
     assert found["skipped"] == ["the public sets"]
 
 

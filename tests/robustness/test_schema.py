@@ -34,6 +34,7 @@ VARIED = sum("requestBody" in one or "parameters" in one for methods in PATHS.va
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
           response_schema_conformance, unsupported_method]  # fmt: skip
+PATIENCE = 120  # seconds: a busy machine is no fault of the service
 STEPS = 6  # requests in a chain
 
 
@@ -72,7 +73,7 @@ def test_every_operation_keeps_its_word(
     @tried(VARIED * len(MODES))
     @given(operation.as_strategy(generation_mode=mode))
     def one(case: schemathesis.Case) -> None:
-        case.call_and_validate(headers=headers, checks=CHECKS)
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=PATIENCE)
 
     try:
         one()
@@ -87,7 +88,7 @@ def test_chained_by_links_it_keeps_its_word(document: Any, headers: dict[str, st
 
     class Chains(document.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, _case: schemathesis.Case) -> dict[str, Any]:
-            return {"headers": headers}
+            return {"headers": headers, "timeout": PATIENCE}
 
         def validate_response(self, response: Any, case: schemathesis.Case, *_: Any, **__: Any) -> None:
             sent.append(response.status_code)
