@@ -29,9 +29,9 @@ TOGETHER = 8
 
 def assert_clean(page: Page, home: str) -> None:
     """Nothing of a payload has become part of the page."""
+    expect(page.locator("main")).to_have_count(1)  # waits for a page that is still on its way
     assert page.locator(FOREIGN).count() == 0
     assert page.url.startswith(home)
-    assert page.locator("main").count() == 1
     assert page.locator("body").is_visible()
 
 
