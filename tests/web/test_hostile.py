@@ -113,11 +113,13 @@ def test_a_hostile_bank_is_shown_and_never_run(visit: Visit, hostile_site: str) 
     page.goto("/questions/hostile")
     for _ in range(3):
         page.locator("#answer").fill(answer)
-        page.get_by_role("button", name="hint").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="hint").click()
         assert_clean(page, hostile_site)
     send(page, answer)
     assert_clean(page, hostile_site)
-    page.get_by_role("button", name="Keep this attempt").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Keep this attempt").click()
     page.goto("/history")
     assert_clean(page, hostile_site)
     page.goto("/review/items")
