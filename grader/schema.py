@@ -161,7 +161,8 @@ class InlineCriterion(Frozen):
     """A criterion of a question that is sent along with the answer."""
 
     statement: Sentence
-    points: Annotated[float, Field(gt=0, le=1_000_000)] = 1
+    # Points are scaled to 100; a smaller share than this would be scaled to nothing.
+    points: Annotated[float, Field(ge=0.001, le=1_000_000)] = 1
 
 
 class InlineQuestion(Frozen):

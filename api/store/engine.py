@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -210,8 +211,9 @@ def _sqlite(url: URL) -> Engine:
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         # Python's driver would begin and end transactions by its own rules; `_begun` says how instead.
         connection.isolation_level = None
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        _use_write_ahead_log(connection)
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
@@ -220,6 +222,24 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Makes the file one with a write-ahead log; only its first connection has anything to do.
+
+    SQLite does not wait its busy timeout for the lock that the change needs when another connection holds one, as two
+    services do that start together: the waiting is done here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # Only the primary code: SQLITE_BUSY comes in several kinds.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------

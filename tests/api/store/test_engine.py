@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -247,3 +248,14 @@ def test_two_services_that_start_together_make_the_tables_once(url: str) -> None
         assert migrate.revision(connection) == migrate.head()
     for store in stores:
         store.close()
+
+
+def test_a_new_file_that_another_service_is_writing_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "grades.db"
+    with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as other:
+        other.execute("BEGIN IMMEDIATE")  # no write-ahead log yet: SQLite itself would give up at once
+        threading.Timer(0.3, other.rollback).start()
+        store = Store.open(f"sqlite:///{path}")
+    with store.read() as tx:
+        assert tx.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    store.close()
