@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,6 +23,7 @@ SegmentKind = Literal["prose", "bullet", "code"]
 # Units: words. A sentence longer than this is cut at clause borders, because a long embedding blurs its ideas.
 MAX_SEGMENT_WORDS = 40
 MIN_CLAUSE_WORDS = 5
+NEAR_CHARS = 80  # characters within which three words are looked for on each side of a separator
 # Code lines are joined up to this many characters, so that a two-word line is not a segment of its own.
 MAX_CODE_CHARS = 110
 
@@ -304,20 +306,22 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _both_sides_say_something(text: str, first: int, match: re.Match[str], end: int) -> bool:
-    after = text[match.end() : min(end, match.end() + 80)]
-    return len(words(text[first : match.start()])) >= 3 and len(words(after)) >= 3
+    """Looks no further than three words reach: over thousands of separators the whole rest each time takes seconds."""
+    before = text[first : min(match.start(), first + NEAR_CHARS)]
+    after = text[match.end() : min(end, match.end() + NEAR_CHARS)]
+    return len(words(before)) >= 3 and len(words(after)) >= 3
 
 
 def _clauses(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Cuts a sentence of more than MAX_SEGMENT_WORDS words at clause borders; without any, at word borders."""
-    count = len(words(text[start:end]))
-    if count <= MAX_SEGMENT_WORDS:
+    begins = [match.start() for match in _WORD.finditer(text, start, end)]
+    if len(begins) <= MAX_SEGMENT_WORDS:
         yield start, end
         return
     first = start
     for match in _CLAUSE.finditer(text, start, end):
-        here = len(words(text[first : match.start()]))
-        rest = len(words(text[match.end() : end]))
+        here = bisect_left(begins, match.start()) - bisect_left(begins, first)
+        rest = len(begins) - bisect_left(begins, match.end())
         if here >= MAX_SEGMENT_WORDS // 2 and rest >= MIN_CLAUSE_WORDS:
             yield from _by_words(text, first, match.start())
             first = match.end()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from grader.text import MAX_SEGMENT_WORDS, normalise, split, words
@@ -99,6 +101,24 @@ def test_a_long_transcript_is_cut_into_clauses() -> None:
 def test_a_long_answer_keeps_its_last_sentence() -> None:
     answer = "This is filler about nothing in particular. " * 400 + "The very last sentence counts."
     assert split(normalise(answer))[-1].text == "The very last sentence counts."
+
+
+@pytest.mark.parametrize("separator", [" | ", "; ", " / ", " - ", ", ", " — "])
+def test_twice_as_many_separators_cost_about_twice_the_work(separator: str) -> None:
+    def calls(count: int) -> int:
+        tally = 0
+
+        def count_call(_frame: object, event: str, _argument: object) -> None:
+            nonlocal tally
+            tally += event in {"call", "c_call"}
+
+        normalised = normalise(("a b c" + separator) * count)
+        sys.setprofile(count_call)  # calls, not seconds: the machine may be busy
+        split(normalised)
+        sys.setprofile(None)
+        return tally
+
+    assert calls(400) < 3 * calls(200)
 
 
 @pytest.mark.parametrize("answer", ["", "   \n\t", "...", "🙂🙂", "\u200b\u200b", "\x00"])
