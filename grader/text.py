@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from grader.disfluency import without_disfluencies
 from grader.schema import EvidenceSpan
 
 SegmentKind = Literal["prose", "bullet", "code"]
@@ -203,7 +204,8 @@ def _trimmed(text: str, start: int, end: int, kind: SegmentKind) -> Segment | No
     if not _WORD.search(raw):
         return None
     plain = re.sub(r"(\*{1,3}|`{1,2})(?=\S)(.+?)(?<=\S)\1", r"\2", raw) if kind != "code" else raw
-    return Segment(start, end, re.sub(r"\s+", " ", plain), kind)
+    plain = re.sub(r"\s+", " ", plain)
+    return Segment(start, end, plain if kind == "code" else without_disfluencies(plain), kind)
 
 
 # ---- blocks: fenced code, lines of code, bullets, paragraphs ---------------------------------------------------------

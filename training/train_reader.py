@@ -30,7 +30,7 @@ from grader.fitting import Statement, TrainingData, read_data
 from grader.judges.entailment import Labels, bank_labels, save_reader
 from grader.judges.network import EntailmentNetwork
 from grader.schema import Question
-from grader.text import normalise
+from grader.text import normalise, split
 
 DATA = Path(__file__).parent / "data"
 # (met, contradicted) for a verdict: part of an idea is half of it.
@@ -55,6 +55,11 @@ class Example:
     score: float = 0.0
 
 
+def as_read(answer: str) -> str:
+    """The words of an answer as the grader hands them to the network."""
+    return " ".join(segment.text for segment in split(normalise(answer)))
+
+
 class Examples:
     """All there is to learn from, by question; `set_aside` answers and held-out questions are kept apart."""
 
@@ -73,7 +78,7 @@ class Examples:
                 for misconception in question.misconceptions if graded.misconceptions is not None else ():
                     held = misconception.id in (graded.misconceptions or ())
                     targets[labels.of(question.id, misconception.id)] = (float(held), 0.0, 1.0)
-                example = Example(question.id, normalise(graded.answer).text, targets, graded.score)
+                example = Example(question.id, as_read(graded.answer), targets, graded.score)
                 if question.id in held_out:
                     self.set_aside.append(example)
                 else:
