@@ -12,6 +12,7 @@ from typing import Any
 from platformdirs import user_cache_path
 from rich.console import Console
 
+from grader.bank import load_bank
 from grader.cli import output
 from grader.cli.grading import load
 from grader.errors import BankError, GraderError, Problem
@@ -21,12 +22,13 @@ def quality(
     data: Path | None, card_file: Path | None, cache: Path | None, device: str, questions: list[str], *, as_json: bool
 ) -> int:
     """Measures the quality card and prints it, or writes it to a file."""
-    run, card = _module("benchmarks.quality.run"), _module("benchmarks.quality.card")
     if data is not None and not data.is_dir():
         raise BankError([Problem(str(data), 0, "", "there is no such folder; docs/quality.md says what goes into it")])
-    grader = load(None, "embedded", device)
+    bank = load_bank()
     for name in questions:
-        grader.bank.question(name)  # a mistyped id is told at once
+        bank.question(name)  # a mistyped id is told at once, not after the model has loaded
+    run, card = _module("benchmarks.quality.run"), _module("benchmarks.quality.card")
+    grader = load(bank, "embedded", device)
     begun = time.monotonic()
     console = Console(stderr=True)
     measured = run.quality_card(

@@ -6,10 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
+from api.config import Settings
 from api.errors import Refused
 from api.metrics import Metrics
 from api.queue import GradingQueue
@@ -18,6 +22,7 @@ from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.pipeline import Grader
 from grader.schema import Grade
+from tests.conftest import serving
 
 MakeService = Callable[..., TestClient]
 ANSWER = {"question_id": "zero-grad", "answer": "It clears the old gradients before backward adds the new ones."}
@@ -118,10 +123,18 @@ def test_overload_gets_429_and_everyone_who_was_let_in_a_grade(service: MakeServ
     assert client.post("/v1/grades", json=ANSWER).status_code == 200
 
 
-def test_a_request_that_takes_too_long_is_answered_and_keeps_its_place(service: MakeService) -> None:
+def test_a_request_that_takes_too_long_is_answered_and_keeps_its_place(tmp_path: Path) -> None:
+    """On a real server: the client in this process gives a response only once the service is through with a request."""
     grader = GatedGrader()
-    client = service(grader=grader, grading_slots=1, queue_length=0, request_seconds=0.3)
-    late = client.post("/v1/grades", json=ANSWER)
+    settings = Settings(database=f"sqlite:///{tmp_path}/grades.db", grading_slots=1, queue_length=0, request_seconds=1)
+    app = create_app(settings, load=lambda: grader)
+    with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        try:
+            late = client.post("/v1/grades", json=ANSWER)
+            next_one = client.post("/v1/grades", json=ANSWER)
+        finally:
+            grader.gate.set()  # or the service would wait for the grade before it stops
     assert late.status_code == 503
     assert late.json()["title"] == "Timed out"
     assert late.headers["retry-after"] == "5"
+    assert next_one.status_code == 429
