@@ -58,6 +58,7 @@ def _answer(tx: Transaction, row: Any) -> dict[str, Any]:
         "question_id": row.question_id,
         "question": row.question,
         "answer": row.answer,
+        "hints": row.hints,
         "created_at": row.created_at.isoformat(),
         "grades": [
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -37,6 +37,8 @@ class StoredGrade:
     author: str | None  # of an override
     reason: str | None
     sequence: int
+    answered_at: datetime  # `created_at` is later where a person or a newer grader has graded it again
+    hints: tuple[str, ...]  # ids of the criteria whose hints were seen before the answer was sent
 
     @property
     def id(self) -> str:
@@ -105,6 +107,7 @@ def add(
     question: Question | InlineQuestion,
     candidate: str | None = None,
     key_id: str | None = None,
+    hints: Sequence[str] | None = None,
 ) -> StoredGrade:
     """Keeps an answer and its grade; the grade comes back with the id it is kept under.
 
@@ -117,6 +120,7 @@ def add(
         "question_id": grade.question_id,
         "question": inline.model_dump(mode="json") if inline else None,
         "answer": answer,
+        "hints": None if hints is None else list(hints),
         "candidate": candidate,
         "key_id": key_id,
         "created_at": tx.now,
@@ -248,6 +252,8 @@ def _selected() -> Select[Any]:
         grades,
         answers.c.answer,
         answers.c.question,
+        answers.c.hints,
+        answers.c.created_at.label("answered_at"),
         answers.c.candidate,
         answers.c.key_id.label("owner"),
         superseded_by.label("superseded_by"),
@@ -287,4 +293,6 @@ def _stored(row: Row[Any]) -> StoredGrade:
         author=review.get("author"),
         reason=review.get("reason"),
         sequence=row.sequence,
+        answered_at=row.answered_at,
+        hints=tuple(row.hints or ()),
     )

@@ -92,6 +92,8 @@ answers = Table(
     Column("question_id", String(120), nullable=False),
     Column("question", JSON(none_as_null=True)),
     Column("answer", JSON, nullable=False),
+    # Ids of the criteria whose hints were seen before it was sent; null: nobody counted (not from the web form).
+    Column("hints", JSON(none_as_null=True)),
     Column("candidate", String(200), index=True),
     Column("key_id", String(64), ForeignKey(api_keys.c.id)),
     Column("created_at", UtcTime, nullable=False, index=True),

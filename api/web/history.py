@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import Field
 
 from api.queue import GradingPlace
 from api.state import LoadedGrader
 from api.store.grades import StoredGrade
 from api.web import progress
-from api.web.attempt import Attempt
+from api.web.attempt import Attempt, AttemptForm
 from api.web.compare import compare
-from api.web.profile import MOST_ATTEMPTS, CurrentVisitor, Visitor, begin, end
+from api.web.profile import MOST_ATTEMPTS, CurrentVisitor, Visitor, begin, end, in_order
 from api.web.render import page
 from api.web.result import SIGNS, Result, result_of
 from grader.bank import Bank
@@ -28,9 +28,15 @@ from grader.schema import Question
 router = APIRouter(prefix="/history", include_in_schema=False, default_response_class=HTMLResponse)
 
 PAGE_LENGTH = 50
-CSV_COLUMNS = ("when", "question_id", "question", "score", "low", "high", "outcome", "answer")
+CSV_COLUMNS = ("when", "question_id", "question", "score", "low", "high", "outcome", "hints", "answer")
 # A table program would run a cell that begins like this as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class FirstForm(AttemptForm):
+    """The attempt that a history begins with, if any."""
+
+    question_id: Annotated[str, Field(max_length=80)] = ""
 
 
 @router.get("")
@@ -62,16 +68,15 @@ def start(
     request: Request,
     grader: LoadedGrader,
     visitor: CurrentVisitor,
-    question_id: Annotated[str, Form(max_length=80)] = "",
-    answer: Annotated[str, Form()] = "",
+    form: Annotated[FirstForm, Form()],
 ) -> Response:
     """Begins a history; with an answer, that attempt is its first."""
     response = RedirectResponse("/history", 303)
     visitor = begin(request, response, visitor)
-    if question_id:
-        text = answer.replace("\r\n", "\n")
-        question = grader.bank.question(question_id)
-        kept = visitor.keep(question, text, grader.grade(question_id, text))
+    if form.question_id:
+        attempt = form.attempt(grader.bank.question(form.question_id))
+        grade = grader.grade(form.question_id, attempt.answer)
+        kept = visitor.keep(attempt.question, attempt.answer, grade, attempt.hints)
         response.headers["location"] = f"/history/{kept.id}"
     return response
 
@@ -95,7 +100,7 @@ def export_csv(grader: LoadedGrader, visitor: CurrentVisitor) -> Response:
         prompt = question.prompt if question else ""
         score, outcome = one.grade.score, one.grade.outcome
         texts = [_cell(text) for text in (one.question_id, prompt, one.answer)]
-        rows.writerow([one.created_at.isoformat(), *texts[:2], score, low, high, outcome, texts[2]])
+        rows.writerow([one.answered_at.isoformat(), *texts[:2], score, low, high, outcome, len(one.hints), texts[2]])
     # With a byte order mark, or a table program reads it in the encoding of its country.
     return _download("\ufeff" + out.getvalue(), "text/csv; charset=utf-8", "history.csv")
 
@@ -119,18 +124,12 @@ def erase(request: Request, visitor: CurrentVisitor) -> Response:
 
 
 @router.get("/{grade_id}")
-def attempt(
-    request: Request,
-    grade_id: str,
-    grader: LoadedGrader,
-    visitor: CurrentVisitor,
-    hints: Annotated[int, Query(ge=0, le=40)] = 0,
-) -> Response:
+def attempt(request: Request, grade_id: str, grader: LoadedGrader, visitor: CurrentVisitor) -> Response:
     """One attempt, as its result page was, beside the attempt before it."""
     stored = visitor.attempt(grade_id)
     question = grader.bank.question(stored.question_id)
-    result = replace(result_from(visitor, question, stored), hints_used=hints)
-    return result_page(request, grader, result, Attempt(question, stored.answer), kept=True)
+    result = result_from(visitor, question, stored)
+    return result_page(request, grader, result, Attempt(question, stored.answer, stored.hints), kept=True)
 
 
 def result_page(request: Request, grader: Grader, result: Result, attempt: Attempt, *, kept: bool) -> Response:
@@ -143,10 +142,10 @@ def result_page(request: Request, grader: Grader, result: Result, attempt: Attem
 
 def result_from(visitor: Visitor, question: Question, stored: StoredGrade) -> Result:
     """The result page of a kept attempt: compared with the one before, its course that of all attempts up to it."""
-    earlier = [one for one in visitor.attempts(question.id) if one.sequence < stored.sequence]
+    earlier = [one for one in visitor.attempts(question.id) if in_order(one) < in_order(stored)]
     comparison = compare(earlier[-1].grade, stored.grade, earlier[-1].answer, stored.answer) if earlier else None
     scores = [one.grade.score for one in earlier if one.grade.score is not None]
-    return result_of(question, stored.answer, stored.grade, comparison, scores)
+    return result_of(question, stored.answer, stored.grade, comparison, scores, len(stored.hints))
 
 
 def known_question(bank: Bank, question_id: str) -> Question | None:

@@ -108,9 +108,8 @@ def submit(
     try:
         grade = grader.grade(question_id, attempt.answer)
         if visitor.candidate is not None and attempt.answer.strip():
-            stored = visitor.keep(attempt.question, attempt.answer, grade)
-            used = f"?hints={len(attempt.hints)}" if attempt.hints else ""
-            return RedirectResponse(f"/history/{stored.id}{used}", 303)
+            stored = visitor.keep(attempt.question, attempt.answer, grade, attempt.hints)
+            return RedirectResponse(f"/history/{stored.id}", 303)
         before = grader.grade(question_id, attempt.previous) if attempt.is_another else None
     except GraderError as error:
         return _refused(request, grader, attempt, error)

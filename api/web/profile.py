@@ -6,8 +6,9 @@ The name is all that ties attempts together; it is in no page and leaves this ma
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
@@ -35,12 +36,12 @@ class Visitor:
     key_id: str | None
 
     def attempts(self, question_id: str | None = None) -> list[StoredGrade]:
-        """The latest of what was kept, oldest first; of one question or of all."""
+        """The latest of what was kept, in the order they were answered; of one question or of all."""
         if self.candidate is None:
             return []
         wanted = Filter(candidate=self.candidate, question_id=question_id)
         with self.store.read() as tx:
-            return grades.find(tx, wanted, limit=MOST_ATTEMPTS).grades[::-1]
+            return sorted(grades.find(tx, wanted, limit=MOST_ATTEMPTS).grades, key=in_order)
 
     def every_attempt(self) -> Iterator[StoredGrade]:
         """All that was kept, newest first, however many they are."""
@@ -61,10 +62,11 @@ class Visitor:
             raise UnknownRecord("grade", grade_id)
         return found
 
-    def keep(self, question: Question, answer: str, grade: Grade) -> StoredGrade:
-        """Adds an attempt; the visitor must have a history."""
+    def keep(self, question: Question, answer: str, grade: Grade, hints: Sequence[str] = ()) -> StoredGrade:
+        """Adds an attempt and the hints it was written with; the visitor must have a history."""
+        whose = {"candidate": self.candidate, "key_id": self.key_id}
         with self.store.write() as tx:
-            return grades.add(tx, grade, answer=answer, question=question, candidate=self.candidate, key_id=self.key_id)
+            return grades.add(tx, grade, answer=answer, question=question, hints=hints, **whose)
 
     def export(self) -> dict[str, object]:
         """Everything that is kept of them; raises UnknownRecord when nothing is."""
@@ -118,6 +120,11 @@ def _candidate(store: Store, cookie: str | None) -> str | None:
 
 def _signer(store: Store) -> URLSafeSerializer:
     return URLSafeSerializer(store.secret("cookies"), salt="profile")
+
+
+def in_order(attempt: StoredGrade) -> tuple[datetime, int]:
+    """What attempts are sorted by: when they were answered, not when somebody last looked at their grades."""
+    return attempt.answered_at, attempt.sequence
 
 
 def by_question(attempts: list[StoredGrade]) -> Iterator[tuple[str, list[StoredGrade]]]:

@@ -64,6 +64,43 @@ def test_attempts_are_kept_compared_and_counted(regular: httpx.Client, good: str
     assert "Ideas to come back to" in history
 
 
+def test_hints_are_kept_with_the_attempt_they_were_used_for(regular: httpx.Client, good: str, weak: str) -> None:
+    hinted = {"answer": weak, "hint": ["accumulates", "call-timing", "no-such-point", "accumulates"]}
+    first = regular.post("/questions/zero-grad", data=hinted).url.path
+    second = answer(regular, good, "autograd")
+    page = regular.get(first).text
+    assert '<span class="pill">2 hints used</span>' in page.split("</h1>")[0]
+    # The next attempt starts with the hints of this one: what was seen stays seen.
+    assert page.count('name="hint" value="accumulates"') >= 1
+    assert "hints used" not in regular.get(second).text
+    table = regular.get("/history").text.split("<tbody>")[1]
+    assert [part.split("</td>")[0] for part in table.split('<td class="figure">')[2::2]] == ["0", "2"]
+    rows = csv.DictReader(io.StringIO(regular.get("/history/export.csv").text.removeprefix("\ufeff")))
+    assert [row["hints"] for row in rows] == ["0", "2"]
+    kept = regular.get("/history/export.json").json()["answers"]
+    assert [one["hints"] for one in kept] == [["accumulates", "call-timing"], []]
+
+
+def test_the_first_attempt_kept_brings_its_hints(visitor: httpx.Client, weak: str) -> None:
+    first = {"question_id": "zero-grad", "answer": weak, "hint": "accumulates"}
+    response = visitor.post("/history/start", data=first)
+    assert "1 hint used" in response.text
+    assert [one["hints"] for one in visitor.get("/history/export.json").json()["answers"]] == [["accumulates"]]
+
+
+def test_a_review_moves_no_attempt(regular: httpx.Client, good: str, weak: str) -> None:
+    first, second = answer(regular, weak), answer(regular, good)
+    grade_id = first.rsplit("/", 1)[1]
+    response = regular.post(
+        f"/review/grades/{grade_id}", data={"author": "Reviewer", "reason": "Looked.", "score": "33"}
+    )
+    reviewed = f"/history/{response.url.path.rsplit('/', 1)[1]}"
+    table = regular.get("/history").text.split("<tbody>")[1]
+    assert table.index(second) < table.index(reviewed)
+    assert "Since your last attempt" not in regular.get(reviewed).text
+    assert "before: 33" in regular.get(second).text
+
+
 def test_a_reload_keeps_nothing_twice(regular: httpx.Client, good: str) -> None:
     path = answer(regular, good)
     for _ in range(3):

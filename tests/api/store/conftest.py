@@ -6,7 +6,7 @@ get it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -84,8 +84,10 @@ def keep(store: Store, graded: Grade, question: Question) -> Callable[..., grade
         answer: str = ANSWER,
         candidate: str | None = None,
         key_id: str | None = None,
+        hints: Sequence[str] | None = None,
     ) -> grades.StoredGrade:
         with store.write() as tx:
-            return grades.add(tx, grade, answer=answer, question=question, candidate=candidate, key_id=key_id)
+            whose = {"candidate": candidate, "key_id": key_id}
+            return grades.add(tx, grade, answer=answer, question=question, hints=hints, **whose)
 
     return add

@@ -116,7 +116,7 @@ def _damaged(whole: bytes) -> dict[str, bytes]:
         "a line missing": gzip.compress(b"".join(lines[:3] + lines[4:])),
         "no trailer": gzip.compress(b"".join(lines[:-1])),
         "a byte changed": gzip.compress(b"".join(lines).replace(b"zero-grad", b"zero-grab", 1)),
-        "a later version": gzip.compress(b"".join(lines).replace(b'"0002"', b'"9999"', 1)),
+        "a later version": gzip.compress(b"".join(lines).replace(f'"{migrate.head()}"'.encode(), b'"9999"', 1)),
         "not gzip": b"".join(lines),
         "something else": gzip.compress(b"hello\n"),
         "empty": b"",

@@ -28,7 +28,7 @@ def everything(store: Store) -> str:
 
 def fill(store: Store, keep: Keep) -> str:
     """An answer that was overridden twice, a job with two rows and an idempotency record of one candidate."""
-    kept = keep(candidate=SIGN, answer="anna-7f3a wrote this")
+    kept = keep(candidate=SIGN, answer="anna-7f3a wrote this", hints=["accumulates"])
     with store.write() as tx:
         _, after = grades.override(tx, kept.id, Review("Dana", "of anna-7f3a", score=10))
         grades.override(tx, after.id, Review("Dana", "of anna-7f3a again", score=20))
@@ -48,7 +48,7 @@ def test_an_export_holds_everything_and_is_json(store: Store, keep: Keep) -> Non
         found = candidates.export(tx, SIGN)
     found = json.loads(json.dumps(found))
     (answer,) = found["answers"]
-    assert answer["answer"] == "anna-7f3a wrote this"
+    assert (answer["answer"], answer["hints"]) == ("anna-7f3a wrote this", ["accumulates"])
     assert [one["kind"] for one in answer["grades"]] == ["grade", "override", "override"]
     assert [one["review"] and one["review"]["score"] for one in answer["grades"]] == [None, 10, 20]
     assert [(row["job_id"], row["request"]["answer"]) for row in found["job_rows"]] == [(job_id, "of anna-7f3a")]
