@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -58,7 +59,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Grader] | No
         state.start()
         upkeep = Upkeep(store, chosen.retention_days, grading=state)
         upkeep.start()
-        worker = app.state.jobs = JobWorker(stores, state, metrics)
+        worker = app.state.jobs = JobWorker(stores, state, metrics, timedelta(seconds=chosen.job_lease_seconds))
         worker.start()
         yield
         await run_in_threadpool(worker.stop)

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         16_777_216, ge=1024, description="Largest body of `POST /v1/grades/batch`, in bytes; larger ones get 413."
     )
     max_job_rows: int = Field(10_000, ge=65, description="Most answers in one batch.")
+    job_lease_seconds: float = Field(
+        30,
+        ge=1,
+        description="How soon after a crash another process, or the same one started again, goes on with a job.",
+    )
     rate_per_address: int = Field(
         600, ge=0, description="Requests a minute from one address (IPv6: one /64); 0: any number. Never for loopback."
     )

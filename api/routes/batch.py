@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request
@@ -10,8 +11,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from api.access import Caller, CurrentCaller
+from api.config import Settings
 from api.errors import Refused, responses
-from api.jobs import LEASE, JobWorker, grade_row, work_off
+from api.jobs import JobWorker, grade_row, work_off
 from api.metrics import Metrics
 from api.queue import GradingPlace
 from api.routes.jobs import RETRY_AFTER, JobView
@@ -88,7 +90,8 @@ def create_batch(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Any:
     """Grade many answers. Up to 64 in JSON are graded at once; more, or a file (JSON lines, CSV), become a job."""
-    rows = rows_of(batch, http.headers.get("content-type", ""), http.app.state.settings.max_job_rows)
+    settings: Settings = http.app.state.settings
+    rows = rows_of(batch, http.headers.get("content-type", ""), settings.max_job_rows)
     keep = keep and batch.store
     at_once = batch.file() is None and len(rows) <= AT_ONCE
     if at_once and not keep:
@@ -98,10 +101,11 @@ def create_batch(
         results = [_forgotten(grader, number, row, caller) for number, row in enumerate(rows)]
         return BatchGrades(job=None, results=results)
     worker = f"request:{uuid.uuid4()}" if at_once else None
-    job, is_new = _job(store, caller, rows, keep=keep, worker=worker, key=idempotency_key)
+    lease = timedelta(seconds=settings.job_lease_seconds)
+    job, is_new = _job(store, caller, rows, keep=keep, worker=worker, lease=lease, key=idempotency_key)
     if at_once and is_new and worker is not None:
         metrics: Metrics = http.app.state.metrics
-        job = work_off(store, grader, job, worker, metrics)
+        job = work_off(store, grader, job, worker, metrics, lease)
     if at_once and job.state == "done":
         return BatchGrades(job=job.id, results=_results(store, job, caller))
     runner: JobWorker | None = http.app.state.jobs
@@ -112,12 +116,19 @@ def create_batch(
 
 
 def _job(
-    store: Store, caller: Caller, rows: list[NewRow], *, keep: bool, worker: str | None, key: str | None
+    store: Store,
+    caller: Caller,
+    rows: list[NewRow],
+    *,
+    keep: bool,
+    worker: str | None,
+    lease: timedelta,
+    key: str | None,
 ) -> tuple[Job, bool]:
     """A job with these rows, and whether it is new: the same Idempotency-Key and body get the job that is there."""
     with store.write() as tx:
         if key is None:
-            return jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=LEASE), True
+            return jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease), True
         scope = caller.key_id or "local"
         content = ["batch", keep, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
         claim = idempotency.claim(tx, scope, key, idempotency.fingerprint(content))
@@ -125,7 +136,7 @@ def _job(
             return jobs.get(tx, claim.job_id), False
         if claim.state != "mine":
             raise Conflict("This Idempotency-Key was used for another request; use a new one for each request.")
-        job = jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=LEASE)
+        job = jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
         idempotency.settle(tx, scope, key, job_id=job.id)
         return job, True
 
