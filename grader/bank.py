@@ -10,9 +10,10 @@ import difflib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ from grader.text import normalise, split
 BANK_FILE = "bank.yaml"
 # Next to the package both in a checkout and in an installed wheel.
 DEFAULT_BANK = Path(__file__).resolve().parent.parent / "reference_answers" / "pytorch"
+# The word for it wherever a bank is named; a folder of this name is written ./pytorch.
+SHIPPED = "pytorch"
 # A file above this size is a mistake or an attack on the YAML reader, not a question.
 MAX_FILE_BYTES = 2_000_000
 
@@ -49,11 +52,12 @@ def rubric_hash(question: Question) -> str:
 
 @dataclass(frozen=True)
 class Bank:
-    """A validated bank: its questions in the order of their numbers."""
+    """A validated bank: its questions in the order of their numbers, and the file of each by its id."""
 
     info: BankInfo
     questions: tuple[Question, ...]
     path: Path
+    files: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     @cached_property
     def version(self) -> str:
@@ -66,17 +70,70 @@ class Bank:
         for question in self.questions:
             if question.id == question_id:
                 return question
-        known = [question.id for question in self.questions]
-        raise UnknownQuestion(question_id, difflib.get_close_matches(question_id, known, n=2))
+        raise unknown_question(question_id, [self])
 
 
 def load_bank(path: str | Path | None = None) -> Bank:
-    """The bank in a folder, or the one that ships; raises BankError with every problem found."""
-    folder = Path(path) if path is not None else DEFAULT_BANK
-    bank, problems = read_bank(folder)
+    """The bank in a folder, or the one that ships (also by the word `pytorch`); raises BankError with every problem."""
+    bank, problems = read_bank(bank_folder(path))
     if bank is None or problems:
         raise BankError(problems)
     return bank
+
+
+def bank_folder(name: str | Path | None) -> Path:
+    """Where the bank of that name lies."""
+    return DEFAULT_BANK if name is None or name == SHIPPED else Path(name)
+
+
+def load_banks(banks: Sequence[str | Path | Bank] = ()) -> tuple[Bank, ...]:
+    """Several banks in the order given, or the one that ships; raises BankError with every problem of all of them."""
+    found, problems = [], []
+    for one in banks or (SHIPPED,):
+        bank, wrong = (one, []) if isinstance(one, Bank) else read_bank(bank_folder(one))
+        problems += wrong
+        if bank is not None:
+            found.append(bank)
+    if problems:
+        raise BankError(problems)
+    check_together(found)
+    return tuple(found)
+
+
+def check_together(banks: Sequence[Bank]) -> None:
+    """Raises BankError when two banks share their id or that of a question: by its id a question says where it belongs."""
+    if problems := [problem for first, second in combinations(banks, 2) for problem in _shared(first, second)]:
+        raise BankError(problems)
+
+
+def bank_of(banks: Sequence[Bank], question_id: str) -> Bank:
+    """The bank that has this question; raises UnknownQuestion with near matches from all of them."""
+    for bank in banks:
+        if any(question.id == question_id for question in bank.questions):
+            return bank
+    raise unknown_question(question_id, banks)
+
+
+def unknown_question(question_id: str, banks: Sequence[Bank]) -> UnknownQuestion:
+    """What to raise for an id that no bank has; it names near ones."""
+    known = [question.id for bank in banks for question in bank.questions]
+    return UnknownQuestion(question_id, difflib.get_close_matches(question_id, known, n=2))
+
+
+def _shared(first: Bank, second: Bank) -> Iterator[Problem]:
+    """What keeps two banks from being used together."""
+    if first.path.resolve() == second.path.resolve():
+        yield Problem(str(second.path), 0, "", "the same bank is named twice")
+        return
+    if first.info.id == second.info.id:
+        message = f"{second.info.id!r} is also the id of the bank in {first.path}; give one of them another"
+        yield Problem(str(second.path / BANK_FILE), 0, "id", message)
+    there = {question.id for question in first.questions}
+    for question in second.questions:
+        if question.id in there:
+            files = [str(bank.files.get(question.id, bank.path)) for bank in (first, second)]
+            message = f"{question.id!r} is also in {files[0]}; banks that are used together cannot share an id"
+            yield Problem(files[1], 0, "id", message)
 
 
 def read_bank(folder: Path) -> tuple[Bank | None, list[Problem]]:
@@ -111,7 +168,7 @@ def read_bank(folder: Path) -> tuple[Bank | None, list[Problem]]:
     if info is None:
         return None, problems
     ordered = tuple(sorted(questions, key=lambda question: (question.number, question.id)))
-    return Bank(info, ordered, folder), problems
+    return Bank(info, ordered, folder, origin), problems
 
 
 def question_from_inline(inline: InlineQuestion) -> Question:
@@ -254,11 +311,11 @@ def _check_ids(question: Question) -> Iterator[tuple[Location, str]]:
         ("samples", question.samples),
         ("groups", question.groups),
     ]
-    for field, items in named:
+    for name, items in named:
         counts = Counter(item.id for item in items)
         for number, item in enumerate(items):
             if counts[item.id] > 1:
-                yield (field, number, "id"), f"{item.id!r} is used {counts[item.id]} times; ids must be unique"
+                yield (name, number, "id"), f"{item.id!r} is used {counts[item.id]} times; ids must be unique"
 
 
 def _check_groups(question: Question) -> Iterator[tuple[Location, str]]:

@@ -188,7 +188,7 @@ class Grader:
         cls,
         bank: str | Path | Bank | None = None,
         *,
-        encoder: str = EMBEDDED,
+        encoder: str | Encoder = EMBEDDED,
         device: str = "auto",
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
@@ -196,10 +196,11 @@ class Grader:
     ) -> Grader:
         """A grader for a bank or the one in a folder (default: the one that ships); raises BankError or EncoderError.
 
-        Embeddings of the bank are kept in `cache_folder`, by default in the user's cache folder.
+        An `encoder` that is loaded already can be shared by several (`library.Library`). Embeddings of the bank are kept in
+        `cache_folder`, by default in the user's cache folder.
         """
         found = bank if isinstance(bank, Bank) else load_bank(bank)
-        loaded = load_encoder(encoder, device)
+        loaded = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
         reader = load_reader(found, loaded)
         return cls(
             found,

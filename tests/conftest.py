@@ -37,6 +37,7 @@ CHROMIUM_ARGS = (
     "--disable-component-update",
     "--no-first-run",
 )
+WEATHER_BANK = Path(__file__).parent / "weather_bank"
 # Seconds; loading the model and embedding the bank take about 30 on one core.
 START_LIMIT = 300.0
 
@@ -64,6 +65,12 @@ def real_grader(tmp_path_factory: pytest.TempPathFactory) -> Grader:
 def fast_grader() -> Grader:
     """The shipped bank with the hashing encoder: ready in a second, blind to meaning."""
     return Grader(load_bank(), HashingEncoder(), load_calibration())
+
+
+@pytest.fixture
+def weather_bank(tmp_path: Path) -> Path:
+    """The folder of a small bank on another subject: two questions, nothing trained."""
+    return Path(shutil.copytree(WEATHER_BANK, tmp_path / "weather"))
 
 
 @pytest.fixture(scope="session")
