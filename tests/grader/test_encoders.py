@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from grader import EncoderError
 from grader.encoders import Encoder, load_encoder
-from grader.encoders.sentence_transformer import _embedded_path, window_borders
+from grader.encoders.sentence_transformer import EMBEDDED_FILES, _embedded_path, checked_weights, window_borders
 
 TEXTS = ["backward() adds to .grad", "", "Die Katze", "a " * 3000, "x", "🙂"]
 
@@ -72,17 +73,18 @@ def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
         load_encoder(str(tmp_path), device="cpu")
 
 
-def test_damaged_weights_are_refused(tmp_path: Path) -> None:
-    from grader.encoders.sentence_transformer import checked_weights
-
+@pytest.mark.parametrize("name", EMBEDDED_FILES)
+def test_a_damaged_or_missing_file_of_the_model_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(_embedded_path(), folder)
-    with (folder / "model.safetensors").open("r+b") as file:
-        file.seek(1_000_000)
-        file.write(b"\x00\x01\x02\x03")
-    with pytest.raises(EncoderError, match="not the published ones"):
+    shutil.copytree(_embedded_path(), folder, copy_function=os.symlink)
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).unlink()  # the link, not what it points to
+    (folder / name).write_bytes(content)
+    with pytest.raises(EncoderError, match="not the published ones") as caught:
         checked_weights(folder)
-    (folder / "model.safetensors").unlink()
+    assert str(folder / name) in str(caught.value)
+    (folder / name).unlink()
     with pytest.raises(EncoderError, match="cannot be read"):
         checked_weights(folder)
 

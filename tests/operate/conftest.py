@@ -72,8 +72,8 @@ class Process:
 
 
 @contextmanager
-def serving(tmp_path: Path, **environment: str) -> Iterator[Process]:
-    """The real command with the hashing encoder, ready to grade."""
+def serving(tmp_path: Path, *, until: int = 200, **environment: str) -> Iterator[Process]:
+    """The real command with the hashing encoder, ready to grade; with `until=503`, once it knows that it never will be."""
     log = tmp_path / "service.log"
     base = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     given = base | {
@@ -97,7 +97,7 @@ def serving(tmp_path: Path, **environment: str) -> Iterator[Process]:
         found = re.search(r"Web form: (http://\S+?)/ ", line)
         assert found, line + log.read_text()
         running = Process(process, found.group(1), log)
-        _wait(running)
+        _wait(running, until)
         yield running
     finally:
         process.kill()
@@ -106,12 +106,14 @@ def serving(tmp_path: Path, **environment: str) -> Iterator[Process]:
             process.stdout.close()
 
 
-def _wait(running: Process) -> None:
+def _wait(running: Process, until: int) -> None:
     end = time.monotonic() + START_LIMIT
     with httpx.Client(base_url=running.address, timeout=10) as client:
-        while time.monotonic() < end:
+        while time.monotonic() < end and running.process.poll() is None:
             try:
-                if client.get("/readyz").status_code == 200:
+                found = client.get("/readyz")
+                # A service that still loads says when to ask again, one that has failed to load does not.
+                if found.status_code == until and "retry-after" not in found.headers:
                     return
             except httpx.TransportError:
                 pass  # it does not listen yet
@@ -123,4 +125,4 @@ def _wait(running: Process) -> None:
 def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts real services: `serve(GRADER_DRAIN_SECONDS="1")`."""
     with ExitStack() as stack:
-        yield lambda **environment: stack.enter_context(serving(tmp_path, **environment))
+        yield lambda **given: stack.enter_context(serving(tmp_path, **given))
