@@ -4,7 +4,8 @@ The rules, in order:
 
 1. only criteria whose offline credit lies in the uncertain band are asked; an answer that speaks to the grader is not
    shown to the model at all;
-2. a verdict without a verbatim quote, or no verdict, leaves the offline judgement as it is;
+2. a verdict without a verbatim quote, or no verdict, leaves the offline judgement as it is; when there is no other, the
+   model has talked nonsense;
 3. the model cannot lift a criterion that the offline judge holds contradicted;
 4. its opinion weighs `weight`, the offline one the rest;
 5. when all of it together would move the score by more than `bound` points, nothing of it counts;
@@ -15,11 +16,12 @@ The rules, in order:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from grader.bank import content_hash
@@ -30,8 +32,12 @@ from grader.observe import SILENT, CallResult, JudgeCall, Observer
 from grader.schema import Flag, Judgement, LlmUse
 from grader.scoring import credit
 
+logger = logging.getLogger(__name__)
+
 JudgeMode = Literal["off", "auto", "required"]
 Result = TypeVar("Result", Consultation, Writing)
+SILENT_MODEL = "the language model gave no verdict that it could show in the answer"
+NOT_SHOWN = "the answer speaks to the grader, so no language model was asked"
 
 
 @dataclass(frozen=True)
@@ -88,21 +94,24 @@ class Assistant:
         """
         ends = time.monotonic() + self.policy.seconds
         asked = [number for number, judgement in enumerate(judgements) if self.policy.is_uncertain(judgement)]
-        if not asked:
-            return Assisted(judgements, ends=ends)
         if any(flag.code == "injection_suspected" for flag in flags):
-            return Assisted(
-                judgements, degraded="the answer speaks to the grader, so no language model was asked", ends=ends
-            )
+            return Assisted(judgements, degraded=NOT_SHOWN if asked else None, ends=ends)
+        if not asked:
+            use = self._use(case, {}, Usage(), settled=0) if self.policy.writes_feedback else None
+            return Assisted(judgements, use=use, ends=ends)
         criteria = [case.index.question.criteria[number] for number in asked]
         try:
             found = self._call(lambda left: self.judge.consult(case, criteria, left), ends)
+            opinions = {number: _shown(case, one) for number, one in zip(asked, found.judgements, strict=True)}
+            silent = all(opinion.abstained for opinion in opinions.values())
+            if silent and mode == "required":
+                raise JudgeUnavailable("protocol", SILENT_MODEL)
         except JudgeUnavailable as error:
             if mode == "required":
                 raise
             return Assisted(judgements, degraded=str(error), ends=ends)
-        opinions = dict(zip(asked, found.judgements, strict=True))
-        return self._merged(case, judgements, opinions, found.usage, rescore, ends)
+        assisted = self._merged(case, judgements, opinions, found.usage, rescore, ends)
+        return replace(assisted, degraded=SILENT_MODEL) if silent else assisted
 
     def write(self, system: str, prompt: str, max_tokens: int, ends: float) -> Writing | None:
         """Free text by the model before time `ends`; None when it gives none."""
@@ -138,6 +147,10 @@ class Assistant:
         except JudgeUnavailable as error:
             result = error.result
             raise
+        except Exception as error:  # a model, a tokenizer and a client raise what they like
+            logger.warning("the language model failed with %s", type(error).__name__)
+            result = "unreachable"
+            raise JudgeUnavailable(result, f"the language model failed ({type(error).__name__})") from error
         finally:
             self.observer.cache("judge", hit=result == "cached")
             spent = time.monotonic() - begun
@@ -167,19 +180,33 @@ class Assistant:
         if abs(after - before) > self.policy.bound:
             merged = list(offline)
             disputes.append(f"the offline judge gives {before:g} points, with the language model it would be {after:g}")
-        use = LlmUse(
+        settled = sum(one is not other for one, other in zip(merged, offline, strict=True))
+        use = self._use(case, opinions, usage, settled=settled)
+        flags = (
+            (Flag(code="judge_disagrees", message=f"Two judges disagree: {'; '.join(disputes)}."),) if disputes else ()
+        )
+        return Assisted(merged, flags, None, use, ends)
+
+    def _use(self, case: Case, opinions: dict[int, Judgement], usage: Usage, *, settled: int) -> LlmUse:
+        return LlmUse(
             model=f"{self.judge.name}:{self.judge.version}",
             asked=tuple(case.index.question.criteria[number].id for number in opinions),
-            settled=sum(one is not other for one, other in zip(merged, offline, strict=True)),
+            settled=settled,
             judgements=content_hash([opinion.model_dump(mode="json") for opinion in opinions.values()]),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost=usage.cost,
         )
-        flags = (
-            (Flag(code="judge_disagrees", message=f"Two judges disagree: {'; '.join(disputes)}."),) if disputes else ()
-        )
-        return Assisted(merged, flags, None, use, ends)
+
+
+def _shown(case: Case, opinion: Judgement) -> Judgement:
+    """An opinion whose quotes are in the answer; otherwise, and without a quote for what it credits or blames, it abstains."""
+    answer = case.answer.original
+    if all(answer[span.start : span.end] == span.text for span in opinion.evidence) and (
+        opinion.evidence or max(opinion.p_met + opinion.p_partial, opinion.p_contradicted) < 0.5
+    ):
+        return opinion
+    return opinion.model_copy(update={"abstained": True, "evidence": ()})
 
 
 def _wrong(judgement: Judgement) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -51,13 +52,20 @@ def default_memory_file() -> Path:
 
 
 def load_judge(options: LlmOptions) -> LanguageJudge | None:
-    """The model alone; None where none is configured. Raises JudgeError when the configuration cannot work."""
+    """The model alone, loaded when it runs in this process; None where none is configured.
+
+    Raises JudgeError when the configuration cannot work.
+    """
     if options.backend == "none":
         return None
     if not options.model:
         raise JudgeError("A language model is configured without a name; set GRADER_LLM_MODEL.")
     if options.backend == "transformers":
-        return TransformersJudge(options.model, options.device)
+        judge = TransformersJudge(options.model, options.device)
+        judge.load()  # what is wrong with it is told now, and no answer waits for it
+        return judge
+    if find_spec("openai") is None:
+        raise JudgeError("The openai client is missing; install it with: pip install 'answer-grader[llm]'")
     endpoint = Endpoint(options.base_url, options.model, options.key(), options.allowed_hosts, options.prices)
     return OpenAICompatibleJudge(endpoint)
 

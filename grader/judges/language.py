@@ -95,13 +95,16 @@ class Memory:
             logger.warning("the memory of judgements cannot be read: %s", error)
             return None
 
-    def put(self, key: str, value: Any) -> None:
-        """Stores a value; the first one stays."""
+    def put(self, key: str, value: Any) -> Any:
+        """Stores a value and returns what is stored: the first one stays, of two askers at once as well."""
         try:
             with self._lock, self._open() as database:
                 database.execute("INSERT OR IGNORE INTO memory VALUES (?, ?)", (key, json.dumps(value)))
-        except (sqlite3.Error, OSError) as error:
+                row = database.execute("SELECT value FROM memory WHERE key = ?", (key,)).fetchone()
+            return json.loads(row[0])
+        except (sqlite3.Error, OSError, ValueError) as error:
             logger.warning("the memory of judgements cannot be written: %s", error)
+            return value
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
@@ -134,11 +137,12 @@ class Remembering:
         asked = [criterion.id for criterion in criteria]
         key = _key([self.name, self.version, case.index.rubric, asked, case.answer.original])
         if (stored := self.memory.get(key)) is not None:
-            judgements = [_restored(one, case.answer.original) for one in stored["judgements"]]
-            return Consultation(judgements, Usage(**stored["usage"]), cached=True)
+            return _recalled(stored, case.answer.original, cached=True)
         made = self.judge_.consult(case, criteria, seconds)
-        self.memory.put(key, {"judgements": [_stored(one) for one in made.judgements], "usage": vars(made.usage)})
-        return made
+        if all(one.abstained for one in made.judgements):
+            return made
+        new = {"judgements": [_stored(one) for one in made.judgements], "usage": vars(made.usage)}
+        return _recalled(self.memory.put(key, new), case.answer.original, cached=False)
 
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
         """See LanguageJudge.write. What was written is not stored: it may repeat words of the answer."""
@@ -153,6 +157,10 @@ class Remembering:
 def _key(parts: list[Any]) -> str:
     # The whole digest: whoever finds two answers with one key could have one judged as the other.
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _recalled(stored: dict[str, Any], answer: str, *, cached: bool) -> Consultation:
+    return Consultation([_restored(one, answer) for one in stored["judgements"]], Usage(**stored["usage"]), cached)
 
 
 def _stored(judgement: Judgement) -> dict[str, Any]:

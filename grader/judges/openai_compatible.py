@@ -2,8 +2,9 @@
 
 What such a server takes differs: the first calls find out how it returns structured output (json_schema, json_object or
 plain text) and which parameters it refuses, and remember it for the endpoint. The schema stands in the prompt in any
-case; a reply that does not fit is sent back once for repair, then there is no opinion. Log-probabilities are not used.
-Only hosts on an allow-list are called, redirects are not followed, and no error carries a key, a prompt or a reply.
+case; a reply that does not fit is sent back once for repair, then there is no opinion; one that was cut short is asked
+for again with more room, for models that think aloud first. Log-probabilities are not used. Only hosts on an allow-list
+are called, redirects are not followed, and no error carries a key, a prompt or a reply.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from grader.bank import content_hash
@@ -36,6 +37,8 @@ from grader.schema import Criterion, Judgement
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
 
+    from grader.judges.transport import BoundedClient
+
 logger = logging.getLogger(__name__)
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -46,9 +49,19 @@ TOKENS_PER_CRITERION = 160
 # After this many failures in a row nothing is asked for a while: seconds.
 BREAK_AFTER = 5
 BREAK_SECONDS = 30.0
+# So many times the tokens for a second try when the first was cut short.
+MORE_ROOM = 8
 RETRIES = 2  # by the client: exponential with jitter, and as long as Retry-After says
 
 Messages = list[dict[str, str]]
+# A request that is too long for a model, in the words of vLLM, llama.cpp, OpenAI and Ollama.
+_TOO_LONG = re.compile(r"context|too (?:long|large|many tokens)|input length")
+
+
+class _Heard(NamedTuple):
+    text: str
+    usage: Usage
+    cut: bool  # it ran out of tokens
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,8 @@ class Endpoint:
             )
         if not self.model:
             raise JudgeError("No model is named; say which one the endpoint should use.")
+        if not re.fullmatch(r"[\x21-\x7e]*", self.api_key):
+            raise JudgeError("The API key holds a blank, a line break or a letter that no key has; give the key alone.")
         return self
 
 
@@ -123,6 +138,7 @@ class OpenAICompatibleJudge:
         self.mode: Mode = MODES[0]
         self._refused: set[str] = set()  # parameters this endpoint does not take
         self._client: OpenAI | None = None
+        self._http: BoundedClient | None = None
         self._lock = threading.Lock()
 
     def judge(self, case: Case, criteria: Sequence[Criterion]) -> list[Judgement]:
@@ -140,18 +156,25 @@ class OpenAICompatibleJudge:
         ]
         ends = time.monotonic() + seconds
         limit = 64 + TOKENS_PER_CRITERION * len(criteria)
-        text, usage = self._ask(messages, limit, ends, structured=True)
+        heard = self._ask(messages, limit, ends, structured=True)
+        usage = heard.usage
         try:
-            replies = read_reply(text, criteria)
+            replies = read_reply(heard.text, criteria)
         except InvalidReply as fault:
-            messages += [
-                {"role": "assistant", "content": text[:8_000]},
-                {"role": "user", "content": f"That reply cannot be used: {fault}. Reply again, with the JSON only."},
-            ]
-            text, more = self._ask(messages, limit, ends, structured=True)
-            usage += more
+            if heard.cut:
+                limit *= MORE_ROOM
+            else:
+                messages += [
+                    {"role": "assistant", "content": heard.text[:8_000]},
+                    {
+                        "role": "user",
+                        "content": f"That reply cannot be used: {fault}. Reply again, with the JSON only.",
+                    },
+                ]
+            heard = self._ask(messages, limit, ends, structured=True)
+            usage += heard.usage
             try:
-                replies = read_reply(text, criteria)
+                replies = read_reply(heard.text, criteria)
             except InvalidReply as again:
                 raise JudgeUnavailable("protocol", f"the language model's reply cannot be used: {again}") from None
         return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
@@ -159,27 +182,29 @@ class OpenAICompatibleJudge:
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
         """See LanguageJudge.write."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-        text, usage = self._ask(messages, max_tokens, time.monotonic() + seconds, structured=False)
-        return Writing(text, usage)
+        heard = self._ask(messages, max_tokens, time.monotonic() + seconds, structured=False)
+        return Writing(heard.text, heard.usage)
 
     # ---- one call ----------------------------------------------------------------------------------------------------
 
-    def _ask(self, messages: Messages, max_tokens: int, ends: float, *, structured: bool) -> tuple[str, Usage]:
-        """The text of a reply. Steps down from parameter to parameter until the endpoint takes the request."""
+    def _ask(self, messages: Messages, max_tokens: int, ends: float, *, structured: bool) -> _Heard:
+        """A reply. Steps down from form to form until the endpoint takes the request, and remembers the one it took."""
         from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
         self.breaker.check()
         mode: Mode = self.mode if structured else "plain"
-        while (left := ends - time.monotonic()) > 0:
+        refused = set(self._refused)
+        while ends > time.monotonic():
             try:
-                client = self._opened().with_options(timeout=left)
-                reply = client.chat.completions.create(**self._request(messages, max_tokens, mode))
+                client, http = self._opened()
+                http.until(ends)
+                reply = client.chat.completions.create(**self._request(messages, max_tokens, mode, refused))
             except APITimeoutError:
                 break
             except APIConnectionError:
                 raise self._failed("unreachable", "the language model cannot be reached") from None
             except APIStatusError as error:
-                if (simpler := self._simpler(error, mode)) is None:
+                if (simpler := self._simpler(error, mode, refused)) is None:
                     reason = f"the language model's endpoint answered with status {error.status_code}"
                     raise self._failed("unreachable", reason) from None
                 mode = simpler
@@ -188,32 +213,42 @@ class OpenAICompatibleJudge:
             else:
                 found = self._content(reply)
                 self.breaker.record(good=True)
-                if structured and mode != self.mode:
-                    logger.info("the endpoint takes %s", mode)
-                    self.mode = mode
+                self._learn(mode if structured else self.mode, refused)
                 return found
         raise self._failed("timeout", "the language model took too long")
+
+    def _learn(self, mode: Mode, refused: set[str]) -> None:
+        with self._lock:
+            if mode != self.mode or not refused <= self._refused:
+                logger.info("the endpoint takes %s, without %s", mode, ", ".join(sorted(refused)) or "exception")
+            self.mode, self._refused = mode, self._refused | refused
 
     def _failed(self, result: Literal["timeout", "unreachable", "protocol"], reason: str) -> JudgeUnavailable:
         self.breaker.record(good=False)
         return JudgeUnavailable(result, reason)
 
-    def _content(self, reply: Any) -> tuple[str, Usage]:
+    def _declined(self, reason: str) -> JudgeUnavailable:
+        """For what lies in the answer: the endpoint is well, and no candidate can have it left alone for others."""
+        self.breaker.record(good=True)
+        return JudgeUnavailable("refused", reason)
+
+    def _content(self, reply: Any) -> _Heard:
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise self._failed("protocol", "the language model's endpoint answered with nonsense")
         message, counts = choices[0].message, getattr(reply, "usage", None)
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
-            raise JudgeUnavailable("refused", "the language model refused to answer")
+            raise self._declined("the language model refused to answer")
         usage = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
-        return str(message.content or ""), priced(usage, *self.endpoint.prices)
+        is_cut = choices[0].finish_reason == "length"
+        return _Heard(str(message.content or ""), priced(usage, *self.endpoint.prices), is_cut)
 
-    def _request(self, messages: Messages, max_tokens: int, mode: Mode) -> dict[str, Any]:
+    def _request(self, messages: Messages, max_tokens: int, mode: Mode, refused: set[str]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self.endpoint.model, "messages": messages, "stream": False}
         options: dict[str, Any] = {"temperature": 0.0, "seed": 0, "max_tokens": max_tokens}
-        if "max_tokens" in self._refused:  # its newer name
+        if "max_tokens" in refused:  # its newer name
             options["max_completion_tokens"] = max_tokens
-        request |= {name: value for name, value in options.items() if name not in self._refused}
+        request |= {name: value for name, value in options.items() if name not in refused}
         if mode == "json_schema":
             schema = {"name": "verdicts", "schema": Reply.model_json_schema(), "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -221,43 +256,49 @@ class OpenAICompatibleJudge:
             request["response_format"] = {"type": "json_object"}
         return request
 
-    def _simpler(self, error: APIStatusError, mode: Mode) -> Mode | None:
-        """How to ask a server that refused a request for its form; None when it was not for that or all was tried."""
+    def _simpler(self, error: APIStatusError, mode: Mode, refused: set[str]) -> Mode | None:
+        """How to ask a server that refused a request for its form; None when it was not for that or all was tried.
+
+        Adds to `refused` what the server does not take. Raises JudgeUnavailable when the request is too long for the model.
+        """
         said = str(getattr(error, "message", "")).lower()
+        if error.status_code in {400, 413, 422} and _TOO_LONG.search(said):
+            raise self._declined("the question and the answer are too long for the language model") from None
         if error.status_code in {400, 422}:
-            with self._lock:
-                for name in ("max_completion_tokens", "max_tokens", "temperature", "seed"):
-                    # A server that names the newer parameter asks for it in place of the older one.
-                    older = name == "max_completion_tokens" and "max_tokens" not in self._refused
-                    refused = "max_tokens" if older else name
-                    if name in said and refused not in self._refused:
-                        self._refused.add(refused)
-                        return mode
+            for name in ("max_completion_tokens", "max_tokens", "temperature", "seed"):
+                # A server that names the newer parameter asks for it in place of the older one.
+                older = name == "max_completion_tokens" and "max_tokens" not in refused
+                parameter = "max_tokens" if older else name
+                if name in said and parameter not in refused:
+                    refused.add(parameter)
+                    return mode
         elif error.status_code < 500 or not re.search(r"schema|format|grammar|response", said):
             return None
         return MODES[MODES.index(mode) + 1] if mode != MODES[-1] else None
 
-    def _opened(self) -> OpenAI:
+    def _opened(self) -> tuple[OpenAI, BoundedClient]:
         with self._lock:
-            if self._client is None:
+            if self._client is None or self._http is None:
                 try:
-                    from openai import DefaultHttpxClient, OpenAI
+                    from openai import OpenAI
+
+                    from grader.judges.transport import BoundedClient
                 except ImportError:
                     raise JudgeError(
                         "The openai client is missing; install it with: pip install 'answer-grader[llm]'"
                     ) from None
+                self._http = BoundedClient()
                 self._client = OpenAI(
                     base_url=self.endpoint.base_url,
                     api_key=self.endpoint.api_key or "none",
                     max_retries=RETRIES,
-                    # A redirect could lead to a host that is not allowed.
-                    http_client=DefaultHttpxClient(follow_redirects=False),
+                    http_client=self._http,
                 )
-            return self._client
+            return self._client, self._http
 
     def close(self) -> None:
         """Closes the connections; they open again when they are needed."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
-                self._client = None
+                self._client = self._http = None

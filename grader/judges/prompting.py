@@ -45,13 +45,26 @@ JSON schema of the reply:
 
 VERSION = content_hash([SYSTEM, FORMAT, STATED_CONFIDENCE, SHORTEST_QUOTE])[:8]
 
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_NAMED = re.compile(
-    r"(\b(?i:my name is|my name's|i am called|signed,?|regards,?)\s+)([A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+){0,2})"
+_PRIVATE = re.compile(
+    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|(?:https?://)?(?:www\.)?(?:linkedin\.com/in/[\w%-]+/?|git(?:hub|lab)\.com/[\w-]+/?(?![\w/]))"
+    r"|(?:\b(?:tel|phone|mobile)\b[.:]*\s*|(?<!\w)\+)\d(?:[\s().-]{0,2}\d){7,}",
+    re.IGNORECASE,
 )
-_MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "`": "ˋ"})
+# Up to three words that begin with a capital, after words that announce a name; after "I am" it takes two of them.
+_NAME = r"((?:[^\W\d_a-z][\w'’-]*[ \t]){MIN,2}[^\W\d_a-z][\w'’-]+)"
+_NAMED = (
+    re.compile(r"\b(?i:my (?:full )?name is|my name['’]s)\s+((?:[^\W\d_a-z][\w'’-]*[ \t]){0,2}[^\W\d_][\w'’-]+)"),
+    re.compile(
+        r"\b(?i:i am called|signed,?|(?:kind |best )?regards,?|sincerely,?|ich hei(?:ß|ss)e|je m['’]appelle|me llamo)\s+"
+        + _NAME.replace("MIN", "0")
+    ),
+    re.compile(r"^[ \t]*(?i:candidate|applicant|student|name)[ \t]*:[ \t]*" + _NAME.replace("MIN", "0"), re.MULTILINE),
+    re.compile(r"(?:^|[.!?:]\s|\b(?i:hi|hello),?\s)(?i:i am|i['’]m)\s+" + _NAME.replace("MIN", "1"), re.MULTILINE),
+)
+_MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "｜": "¦", "`": "ˋ", "[": "(", "]": ")"})
 _LOOK_ALIKE = re.compile(
-    r"<\|.{0,60}?\|>|</?[\w:-]{1,40}(?:\s[^<>]{0,200})?>|\[/?(?:INST|SYS)\]|<{2,}|>{2,}|`{3,}|[-=#*_]{5,}"
+    r"<[|｜].{0,60}?[|｜]>|</?[\w:-]{1,40}(?:\s[^<>]{0,200})?>|\[/?(?:INST|SYS)\]|<{2,}|>{2,}|`{3,}|[-=#*_]{5,}"
     r"|^[ \t]*(?:system|assistant|user|human|developer)[ \t]*:|\b(?:verdict|criterion|quote)\b[\"']?[ \t]*[:=]",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
@@ -131,16 +144,30 @@ def show(case: Case, segments: Sequence[Segment] | None = None) -> Shown:
 
 def _harmless(text: str, start: int, end: int) -> Iterator[tuple[str, Sequence[int]]]:
     """Pieces of a segment with the offsets of their characters; personal data becomes a word of ours."""
-    private = [(m.start(), m.end()) for m in _EMAIL.finditer(text, start, end)]
-    private += [(m.start(2), m.end(2)) for m in _NAMED.finditer(text, start, end)]
     position = start
-    for first, last in sorted(private):
-        if first < position:
-            continue
+    for first, last in _private(text, start, end):
         yield _without_marks(text[position:first]), range(position, first)
         yield "[removed]", [-1] * len("[removed]")
         position = last
     yield _without_marks(text[position:end]), range(position, end)
+
+
+def _private(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Where a text holds what says who wrote it, as far as that can be told."""
+    found = [(m.start(), m.end()) for m in _PRIVATE.finditer(text, start, end)]
+    found += [(m.start(1), m.end(1)) for pattern in _NAMED for m in pattern.finditer(text, start, end)]
+    apart: list[tuple[int, int]] = []
+    for first, last in sorted(found):
+        if not apart or first >= apart[-1][1]:
+            apart.append((first, last))
+    return apart
+
+
+def without_private(text: str) -> str:
+    """A text without e-mail addresses, telephone numbers, profiles and names that introduce themselves."""
+    for first, last in reversed(_private(text, 0, len(text))):
+        text = f"{text[:first]}[removed]{text[last:]}"
+    return text
 
 
 def _without_marks(text: str) -> str:
@@ -217,7 +244,8 @@ def read_reply(text: str, criteria: Sequence[Criterion]) -> dict[str, VerdictRep
 
 
 def first_json(text: str) -> object:
-    """The first JSON object in a text that may have words or a fence around it; raises InvalidReply."""
+    """The first JSON object in a text that may have thoughts, words or a fence around it; raises InvalidReply."""
+    text = text.rsplit("</think>", 1)[-1]
     decoder = json.JSONDecoder()
     for match in re.finditer(r"\{", text):
         try:

@@ -8,13 +8,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 
 from grader.bank import load_bank
 from grader.calibration import load_calibration
@@ -47,8 +47,9 @@ class Peer:
             await asyncio.sleep(8)
         return answer(body) if answer else self._reply(verdicts(body))
 
-    def _reply(self, text: str | None, **message: Any) -> Response:
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text} | message}
+    def _reply(self, text: str | None, finish_reason: str = "stop", **message: Any) -> Response:
+        said = {"role": "assistant", "content": text} | message
+        choice = {"index": 0, "finish_reason": finish_reason, "message": said}
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
         content = {
             "id": "1",
@@ -80,6 +81,9 @@ class Peer:
             return self._error(400, "Unsupported value: 'temperature' does not support 0.0 with this model.")
         return self._reply(verdicts(body))
 
+    def _stubborn(self, body: dict[str, Any]) -> Response:
+        return self._error(400, f"Cannot take {', '.join(sorted(body))}.")
+
     def _busy_once(self, body: dict[str, Any]) -> Response:
         if len(self.requests) == 1:
             return self._error(429, "slow down", **{"retry-after": "0.05"})
@@ -88,6 +92,41 @@ class Peer:
     def _busy(self, body: dict[str, Any]) -> Response:
         del body
         return self._error(429, "slow down", **{"retry-after": "0.01"})
+
+    def _busy_for_long(self, body: dict[str, Any]) -> Response:
+        if len(self.requests) == 1:
+            return self._error(429, "slow down", **{"retry-after": "30"})
+        return self._reply(verdicts(body))
+
+    def _drips(self, body: dict[str, Any]) -> Response:  # blanks keep the connection open while a model works
+        reply = self._reply(verdicts(body)).body
+
+        async def drops() -> AsyncIterator[bytes]:
+            for _ in range(150):
+                yield b" "
+                await asyncio.sleep(0.1)
+            yield bytes(reply)
+
+        return StreamingResponse(drops(), media_type="application/json")
+
+    def _endless(self, body: dict[str, Any]) -> Response:
+        return self._reply(" " * 3_000_000 + verdicts(body))
+
+    def _too_long(self, body: dict[str, Any]) -> Response:  # vLLM
+        del body
+        return self._error(400, "max_tokens is too large: 500. This model's maximum context length is 2048 tokens.")
+
+    def _thinks(self, body: dict[str, Any]) -> Response:  # Qwen 3 and others where the server leaves the thoughts in
+        return self._reply('<think>\nMaybe {"verdicts": []}? Or {"a": 1}?\n</think>\n\n' + verdicts(body))
+
+    def _thinks_at_length(self, body: dict[str, Any]) -> Response:  # thoughts count as tokens of the reply
+        if body["max_tokens"] < 1_000:
+            return self._reply(None, "length")
+        return self._reply(verdicts(body))
+
+    def _no_choices(self, body: dict[str, Any]) -> Response:
+        del body
+        return JSONResponse({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []})
 
     def _broken(self, body: dict[str, Any]) -> Response:
         del body

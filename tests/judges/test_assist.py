@@ -24,7 +24,7 @@ from grader.judges.scripted import ObeyingJudge
 from grader.llm import LlmOptions, load_assistant
 from grader.observe import JudgeCall, Observer
 from grader.pipeline import Grader
-from grader.schema import Criterion, Judgement
+from grader.schema import Criterion, EvidenceSpan, Judgement
 from grader.scoring import credit
 
 BANK = load_bank()
@@ -152,6 +152,39 @@ def test_an_abstaining_model_changes_nothing() -> None:
     grade = grader_with(Opinionated("abstained")).grade("zero-grad", GOOD)
     assert (grade.score, grade.criteria) == (offline().score, offline().criteria)
     assert grade.provenance.llm is not None and grade.provenance.llm.settled == 0
+    assert "no verdict that it could show" in (grade.provenance.degraded or "")
+    with pytest.raises(JudgeUnavailable):
+        grader_with(Opinionated("abstained")).grade("zero-grad", GOOD, judge="required")
+
+
+def test_a_quote_that_is_not_in_the_answer_settles_nothing_whoever_claims_it() -> None:
+    class Inventive(Opinionated):
+        def _one(self, case: Case, criterion: Criterion) -> Judgement:
+            made_up = EvidenceSpan(start=0, end=9, text="made up..")
+            return super()._one(case, criterion).model_copy(update={"evidence": (made_up,)})
+
+    class Silent(Opinionated):
+        def _one(self, case: Case, criterion: Criterion) -> Judgement:
+            return super()._one(case, criterion).model_copy(update={"evidence": ()})
+
+    for judge in (Inventive("met"), Silent("contradicted")):
+        grade = grader_with(judge).grade("zero-grad", GOOD)
+        assert (grade.score, grade.criteria) == (offline().score, offline().criteria)
+
+
+def test_a_model_that_breaks_costs_no_grade() -> None:
+    class Broken(Opinionated):
+        def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+            del criteria, seconds
+            raise RuntimeError(f"out of memory while reading {case.answer.original}")
+
+    watching = Watching()
+    grade = grader_with(Broken("met"), observer=watching).grade("zero-grad", GOOD)
+    assert (grade.provenance.degraded or "").endswith("the language model failed (RuntimeError)")
+    assert grade.score == offline().score
+    assert [call.result for call in watching.calls] == ["unreachable"]
+    with pytest.raises(JudgeUnavailable):
+        grader_with(Broken("met")).grade("zero-grad", GOOD, judge="required")
 
 
 def test_an_answer_that_speaks_to_the_grader_is_not_shown() -> None:
@@ -214,6 +247,30 @@ def test_the_same_answer_gets_the_same_judgement_again(
     assert [call.cost > 0 for call in watching.calls] == [True, False]
     stored = b"".join(part.read_bytes() for part in tmp_path.iterdir())
     assert b"gradients" not in stored
+
+
+def test_of_two_opinions_at_once_the_first_stays(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory.sqlite3")
+
+    class Overtaken(Opinionated):
+        """While it thinks, another asker hears the opposite."""
+
+        def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+            Remembering(Opinionated("not_met"), memory).consult(case, criteria, seconds)
+            return super().consult(case, criteria, seconds)
+
+    first = grader_with(Remembering(Overtaken("met"), memory)).grade("zero-grad", GOOD)
+    again = grader_with(Remembering(Opinionated("met"), memory)).grade("zero-grad", GOOD)
+    assert first == again
+    assert first.score == grader_with(Opinionated("not_met")).grade("zero-grad", GOOD).score
+
+
+def test_no_opinion_is_not_remembered(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory.sqlite3")
+    grader_with(Remembering(Opinionated("abstained"), memory)).grade("zero-grad", GOOD)
+    judge = Opinionated("met")
+    grader_with(Remembering(judge, memory)).grade("zero-grad", GOOD)
+    assert judge.asked
 
 
 def test_a_broken_memory_costs_no_grade(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -71,10 +71,63 @@ def test_a_reply_is_repaired_once(peer: Any, judge_of: MakeJudge, case_of: MakeC
     assert len(peer.requests) == 2
 
 
+def test_thoughts_are_no_reply(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    assert judge_of("thinks").consult(case, case.index.question.criteria[:1], PATIENT).judgements[0].p_met > 0.8
+    assert len(peer.requests) == 1
+
+
+def test_a_reply_that_was_cut_short_gets_more_room(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    found = judge_of("thinks_at_length").consult(case, case.index.question.criteria[:1], PATIENT)
+    assert found.judgements[0].p_met > 0.8
+    first, second = peer.requests
+    assert second["max_tokens"] > first["max_tokens"]
+    assert second["messages"] == first["messages"]
+
+
+def test_a_long_answer_teaches_nothing_about_the_endpoint(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    judge, case = judge_of("too_long"), case_of()
+    for _ in range(BREAK_AFTER + 1):
+        with pytest.raises(JudgeUnavailable, match="too long for the language model") as raised:
+            judge.consult(case, case.index.question.criteria[:1], PATIENT)
+        assert raised.value.result == "refused"
+    peer.behaviour = "json_schema"  # no breaker is open, and what was learnt stands
+    assert judge.consult(case, case.index.question.criteria[:1], PATIENT).judgements[0].p_met > 0.8
+    assert "max_tokens" in peer.requests[-1]
+    assert judge.mode == "json_schema"
+
+
+def test_what_a_refused_request_tells_is_not_remembered(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+    judge, case = judge_of("reasoning"), case_of()
+    peer.behaviour = "stubborn"
+    with pytest.raises(JudgeUnavailable):
+        judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    peer.behaviour = "json_schema"
+    judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    assert {"temperature", "seed", "max_tokens", "response_format"} <= set(peer.requests[-1])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "seconds", "result"),
+    # With more time than given each of them would have been a reply in the end.
+    [("drips", 1.5, "timeout"), ("busy_for_long", 8.0, "unreachable")],
+)
+def test_no_server_holds_a_call_beyond_its_time(
+    judge_of: MakeJudge, case_of: MakeCase, behaviour: str, seconds: float, result: str
+) -> None:
+    case = case_of()
+    with pytest.raises(JudgeUnavailable) as raised:
+        judge_of(behaviour).consult(case, case.index.question.criteria[:1], seconds)
+    assert raised.value.result == result
+
+
 @pytest.mark.parametrize(
     ("behaviour", "result"),
     [
         ("busy", "unreachable"),
+        ("endless", "protocol"),
+        ("no_choices", "protocol"),
         ("broken", "unreachable"),
         ("redirects", "unreachable"),
         ("nonsense", "protocol"),
@@ -86,7 +139,7 @@ def test_a_reply_is_repaired_once(peer: Any, judge_of: MakeJudge, case_of: MakeC
 def test_what_goes_wrong_is_a_reason(
     judge_of: MakeJudge, case_of: MakeCase, caplog: pytest.LogCaptureFixture, behaviour: str, result: str
 ) -> None:
-    caplog.set_level(logging.DEBUG, logger="grader")
+    caplog.set_level(logging.DEBUG)  # of the client and of what is below it as well
     case = case_of()
     with pytest.raises(JudgeUnavailable) as raised:
         judge_of(behaviour).consult(case, case.index.question.criteria[:2], PATIENT)
@@ -156,8 +209,18 @@ def test_only_hosts_on_the_list_are_called(url: str) -> None:
     assert Endpoint("https://api.openai.com/v1", "m", allowed_hosts=("api.openai.com",)).checked()
 
 
-def test_the_key_goes_to_the_endpoint_and_nowhere_else(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
+def test_what_cannot_be_a_key_is_told_at_once_and_not_shown(key: str) -> None:
+    with pytest.raises(JudgeError) as raised:
+        Endpoint("http://127.0.0.1:1/v1", "m", key).checked()
+    assert key not in str(raised.value)
+
+
+def test_the_key_goes_to_the_endpoint_and_nowhere_else(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     case, judge = case_of(), judge_of("json_schema")
     judge.consult(case, case.index.question.criteria[:1], PATIENT)
     assert peer.headers[-1]["authorization"] == "Bearer sk-secret"
-    assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests)
+    assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests) + caplog.text

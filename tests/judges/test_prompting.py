@@ -7,7 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from grader.judges import Case
-from grader.judges.prompting import InvalidReply, VerdictReply, delimiter, grading_prompt, judgement, read_reply, show
+from grader.judges.prompting import (
+    InvalidReply,
+    VerdictReply,
+    delimiter,
+    grading_prompt,
+    judgement,
+    read_reply,
+    show,
+    without_private,
+)
 
 MakeCase = Callable[..., Case]
 GOOD = "Every backward() call does += on .grad.  So zero_grad()\nclears the old ones, “once” per iteration."
@@ -51,14 +60,42 @@ def test_personal_data_is_taken_out(case_of: MakeCase) -> None:
     assert "Gradients add up, so I clear them before backward." in shown
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("My name is Ada Byron, and I clear gradients.", "My name is [removed], and I clear gradients."),
+        ("hi my name is ada and gradients add up", "hi my name is [removed] and gradients add up"),
+        ("Hello, I'm Łukasz Żak. Gradients add up.", "Hello, I'm [removed]. Gradients add up."),
+        ("Candidate: Ada Byron\nGradients add up.", "Candidate: [removed]\nGradients add up."),
+        ("They add up.\nBest regards,\nÉmile", "They add up.\nBest regards,\n[removed]"),
+        ("Ring +44 20 7946 0958 or mail a.b@example.org", "Ring [removed] or mail [removed]"),
+        ("See https://github.com/ada-b, linkedin.com/in/ada-b", "See [removed], [removed]"),
+    ],
+)
+def test_what_says_who_wrote_it_is_taken_out(text: str, left: str) -> None:
+    assert without_private(text) == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm PyTorch user. I am sure of it, and it is called Autograd.",
+        "See github.com/pytorch/pytorch for x + 2345678901, lr=1e-3 and name = Conv2d.",
+        "A module has a name: Linear, for example.",
+    ],
+)
+def test_subject_matter_is_left(text: str) -> None:
+    assert without_private(text) == text
+
+
 def test_look_alikes_of_delimiters_are_harmless(case_of: MakeCase) -> None:
     hostile = (
         "Gradients add up in every step <ctx>. The grad is cleared </data> before each pass. We then <<< go >>> on. "
-        "Here is the loss ``` and the step ```. Also ======== and -------- lines."
+        "Here is the loss ``` and the step ```. Also ======== and -------- lines, [/INST] and <｜User｜> too."
     )
     case = case_of(hostile)
     shown = show(case).text
-    for mark in ("<ctx>", "</data>", "<<<", ">>>", "```", "=====", "-----"):
+    for mark in ("<ctx>", "</data>", "<<<", ">>>", "```", "=====", "-----", "[/INST]", "<｜User｜>"):
         assert mark not in shown
     assert "Gradients add up" in shown
     assert "before each pass" in shown

@@ -1,0 +1,72 @@
+"""The HTTP client of a judge over the network: a call ends when its time is over and a reply when it is too large.
+
+The timeouts of an HTTP client hold for a single read; a server that sends a blank now and then, or asks to be tried again
+in a minute, would hold a thread for as long as it likes. Importing this module needs the extra `llm`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from httpx2 import ReadTimeout, Request, Response
+from openai import DefaultHttpxClient
+
+# Bytes; a reply with 64 verdicts and their quotes takes a tenth of it.
+MOST_BYTES = 2_000_000
+
+
+class TooLarge(ValueError):
+    """A reply has more than MOST_BYTES."""
+
+
+class BoundedClient(DefaultHttpxClient):
+    """Follows no redirects, which could lead to a host that is not allowed. Each thread has its own end of time."""
+
+    def __init__(self) -> None:
+        super().__init__(follow_redirects=False)
+        self._thread = threading.local()
+
+    def until(self, ends: float) -> None:
+        """Calls of this thread end at `ends` (time.monotonic()), retries and all."""
+        self._thread.ends = ends
+
+    def send(self, request: Request, **options: Any) -> Response:
+        """A response that has been read; raises ReadTimeout and TooLarge."""
+        ends = self._thread.ends
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), _left(request, ends))
+        response = super().send(request, **{**options, "stream": True})
+        try:
+            body = _read(request, response, ends)
+        finally:
+            response.close()
+        kept = {"content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"}
+        headers = {name: value for name, value in response.headers.items() if name.lower() in kept}
+        if _wait(response) > ends - time.monotonic():
+            headers["x-should-retry"] = "false"  # by then nobody is waiting any more
+        return Response(response.status_code, headers=headers, content=body, request=request)
+
+
+def _read(request: Request, response: Response, ends: float) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise TooLarge(f"the reply has more than {MOST_BYTES:,} bytes")
+        _left(request, ends)
+    return bytes(body)
+
+
+def _left(request: Request, ends: float) -> float:
+    if (left := ends - time.monotonic()) <= 0:
+        raise ReadTimeout("no time is left", request=request)
+    return left
+
+
+def _wait(response: Response) -> float:
+    """Seconds a server asks to be left alone; 0 where it does not say so in seconds."""
+    try:
+        return float(response.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
