@@ -26,6 +26,7 @@ from api.tracing import SILENT, Tracing
 from api.upkeep import Upkeep
 from api.web import pages
 from grader import __version__
+from grader.library import Library
 from grader.llm import load_assistant
 from grader.pipeline import Grader
 
@@ -33,12 +34,12 @@ DESCRIPTION = """Grades free-text answers to open questions: offline, the same e
 every point. Errors are problem+json (RFC 9457). Offsets are half-open code points into the answer as it was sent."""
 
 
-def create_app(settings: Settings | None = None, load: Callable[[], Grader] | None = None) -> FastAPI:
-    """The ASGI app. `load` makes the grader (default: from the settings); it runs in the background after start."""
+def create_app(settings: Settings | None = None, load: Callable[[], Grader | Library] | None = None) -> FastAPI:
+    """The ASGI app. `load` makes the grader, or those of several banks (default: from the settings), in the background."""
     chosen = settings or Settings()
 
-    def load_from_settings() -> Grader:
-        return Grader.load(
+    def load_from_settings() -> Library:
+        return Library.load(
             chosen.bank,
             encoder=chosen.encoder,
             device=chosen.device,

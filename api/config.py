@@ -6,6 +6,7 @@ Every setting can be given as `GRADER_<NAME>`; docs/settings.md is generated fro
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,17 @@ Origins = Annotated[
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
+def _folders(value: object) -> object:
+    """Paths as the system lists them (as in PATH); kept as text, because `pytorch` is a word and `./pytorch` a folder."""
+    found = value.split(os.pathsep) if isinstance(value, str) else [value] if isinstance(value, Path) else value
+    if not isinstance(found, list | tuple):
+        return found
+    return tuple(str(one).strip() for one in found if str(one).strip())
+
+
+Folders = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_folders)]
+
+
 class Settings(BaseSettings):
     """What an operator can set; each with a default that works on a laptop."""
 
@@ -46,7 +58,11 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         0, ge=0, le=36_500, description="Answers older than this are deleted with their grades; 0: kept until erased."
     )
-    bank: Path | None = Field(None, description="Folder of the question bank; empty: the one that ships.")
+    bank: Folders = Field(
+        (),
+        description="Folders of question banks, with `:` between them (Windows: `;`); the word `pytorch` is the one that "
+        "ships. Empty: that one alone.",
+    )
     encoder: str = Field("embedded", description="`embedded`, or a sentence-transformers model by name or local path.")
     device: str = Field("auto", description="`auto` (cuda, then mps, then cpu), `cpu`, `cuda`, `cuda:N` or `mps`.")
     cache_folder: Path | None = Field(None, description="Where embeddings are kept; empty: the user's cache folder.")

@@ -16,8 +16,7 @@ from api.store import Store, Transaction, grades, idempotency
 from api.store.errors import Conflict
 from api.store.idempotency import Claim
 from grader.assist import JudgeMode
-from grader.bank import Bank
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Grade, InlineQuestion, Question
 
 # How long the second of two equal requests waits for the first, and how often it looks.
@@ -36,13 +35,13 @@ class Submission:
     judge: JudgeMode | None = None
 
 
-def asked(bank: Bank, question: str | InlineQuestion) -> Question | InlineQuestion:
+def asked(grader: Library, question: str | InlineQuestion) -> Question | InlineQuestion:
     """What is kept with a grade, so that it can be explained and graded again: the question as it is now."""
-    return bank.question(question) if isinstance(question, str) else question
+    return grader.question(question) if isinstance(question, str) else question
 
 
-def grade_and_keep(grader: Grader, store: Store, submission: Submission) -> Grade:
-    """The grade of an answer, kept unless the submission says otherwise; raises what `Grader.grade` does."""
+def grade_and_keep(grader: Library, store: Store, submission: Submission) -> Grade:
+    """The grade of an answer, kept unless the submission says otherwise; raises what `Library.grade` does."""
     grade = grader.grade(submission.question, submission.answer, submission.judge)
     if not submission.store:
         return grade
@@ -51,7 +50,7 @@ def grade_and_keep(grader: Grader, store: Store, submission: Submission) -> Grad
 
 
 def grade_once(
-    grader: Grader, store: Store, submission: Submission, *, scope: str, key: str, body: Any
+    grader: Library, store: Store, submission: Submission, *, scope: str, key: str, body: Any
 ) -> tuple[Grade, bool]:
     """The same, at most once for a key: the grade, and whether it was there before.
 
@@ -72,12 +71,12 @@ def grade_once(
     return (kept.grade if kept else grade), False
 
 
-def _keep(tx: Transaction, grader: Grader, submission: Submission, grade: Grade) -> grades.StoredGrade:
+def _keep(tx: Transaction, grader: Library, submission: Submission, grade: Grade) -> grades.StoredGrade:
     return grades.add(
         tx,
         grade,
         answer=submission.answer,
-        question=asked(grader.bank, submission.question),
+        question=asked(grader, submission.question),
         candidate=submission.candidate,
         key_id=submission.key_id,
     )

@@ -22,7 +22,7 @@ from api.store import Store, jobs
 from api.store.errors import StoreError
 from api.store.jobs import Job, Row
 from grader.errors import GraderError
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Grade, InlineQuestion, Question
 
 LEASE = timedelta(seconds=30)  # without a sign of life for so long, a worker counts as dead
@@ -38,14 +38,14 @@ def new_worker() -> str:
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def asked(grader: Grader, request: Mapping[str, Any]) -> Question | InlineQuestion:
+def asked(grader: Library, request: Mapping[str, Any]) -> Question | InlineQuestion:
     """The question of a row; raises UnknownQuestion."""
     if request.get("question") is not None:
         return InlineQuestion.model_validate(request["question"])
-    return grader.bank.question(str(request["question_id"]))
+    return grader.question(str(request["question_id"]))
 
 
-def grade_row(grader: Grader, request: Mapping[str, Any]) -> tuple[Question | InlineQuestion, Grade]:
+def grade_row(grader: Library, request: Mapping[str, Any]) -> tuple[Question | InlineQuestion, Grade]:
     """Question and grade of a row; raises GraderError with the reason why there is none."""
     if "problem" in request:  # found when the file was read, kept so that it has its place among the results
         raise RowProblem(str(request["problem"]))
@@ -115,7 +115,7 @@ class JobWorker:
 
 def work_off(
     store: Store,
-    grader: Grader,
+    grader: Library,
     job: Job,
     worker: str,
     metrics: Metrics,
@@ -141,7 +141,7 @@ def work_off(
     return ended
 
 
-def settle(store: Store, grader: Grader, job: Job, row: Row, metrics: Metrics) -> None:
+def settle(store: Store, grader: Library, job: Job, row: Row, metrics: Metrics) -> None:
     """Grades one row and keeps what came of it; when another worker was faster, nothing is kept twice."""
     try:
         question, grade = grade_row(grader, row.request)

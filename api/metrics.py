@@ -13,8 +13,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from api.tracing import Tracing
+from grader.library import Library
 from grader.observe import JudgeCall, Observer, Stage
-from grader.pipeline import Grader
 from grader.schema import Grade
 
 # Seconds. A grade takes 0.02 to 0.5 on a CPU; what waits longer than 30 s is refused.
@@ -30,10 +30,13 @@ class Metrics(Observer):
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         self.ready = Gauge(
-            "grader_ready", "1 when model and bank are loaded and the service takes work.", registry=registry
+            "grader_ready", "1 when model and banks are loaded and the service takes work.", registry=registry
         )
         self.versions = Gauge(
-            "grader_versions", "1 for the versions in use.", ["grader", "bank", "encoder", "judge"], registry=registry
+            "grader_versions",
+            "1 for the versions in use, of every bank.",
+            ["grader", "bank", "encoder", "judge"],
+            registry=registry,
         )
         self.requests = Counter(
             "grader_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
@@ -85,12 +88,13 @@ class Metrics(Observer):
         """The figures in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def watch_grader(self, grader: Grader) -> None:
-        """Shows the versions of a grader that is ready and listens to it from now on."""
-        versions = grader.versions()
+    def watch(self, library: Library) -> None:
+        """Shows the versions of graders that are ready, a series a bank, and listens to them from now on."""
         self.versions.clear()
-        self.versions.labels(versions.grader, versions.bank, versions.encoder, versions.judge).set(1)
-        parts: tuple[Any, ...] = (grader, grader.judge, grader.assistant)
+        for grader in library.graders:
+            versions = grader.versions()
+            self.versions.labels(versions.grader, versions.bank, versions.encoder, versions.judge).set(1)
+        parts: list[Any] = [part for one in library.graders for part in (one, one.judge, one.assistant)]
         for part in parts:
             if isinstance(getattr(part, "observer", None), Observer):
                 part.observer = self

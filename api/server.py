@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -23,20 +24,28 @@ from api.security import HEADERS
 from api.state import GraderState
 from api.store import Store
 from api.store.keys import any_configured
+from grader.bank import load_banks
 
 log = logging.get("api.server")
 
 
-def run(host: str | None = None, port: int | None = None, workers: int = 1) -> None:
-    """Serves until stopped; command-line values win over GRADER_* variables."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+def run(host: str | None = None, port: int | None = None, banks: Sequence[str] | None = None, workers: int = 1) -> None:
+    """Serves until stopped; command-line values win over GRADER_* variables.
+
+    What can be known before anything listens (settings, database, keys, banks, address) ends it with an error. What only shows
+    when the model is loaded leaves it running for what was kept, with /readyz saying why it cannot grade.
+    """
+    said = {"host": host, "port": port, "bank": tuple(banks) if banks else None}
+    given = {name: value for name, value in said.items() if value is not None}
     settings = _settings(given)
     logging.configure(settings.log_level, settings.log_format)
     _check_store(settings)
+    # Read again by whoever grades; what is wrong with them ends the start here, file and line.
+    load_banks(settings.bank)
     if workers > 1:
         # Each worker process builds its own app from the environment, so the values must be the environment's.
         if given:
-            raise SystemExit("With --workers give host and port as GRADER_HOST and GRADER_PORT.")
+            raise SystemExit("With --workers give host, port and banks as GRADER_HOST, GRADER_PORT and GRADER_BANK.")
         uvicorn.run("api.server:create_worker", factory=True, workers=workers, **_options(settings))
         return
     with contextlib.suppress(KeyboardInterrupt):
@@ -152,7 +161,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _settings(given: dict[str, str | int]) -> Settings:
+def _settings(given: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate({**Settings().model_dump(), **given})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a running service has one of: the grader, loaded in the background, and the store; shared by all requests."""
+"""What a running service has one of: its graders, loaded in the background, and the store; shared by all requests."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from api.errors import NotReady
 from api.metrics import Metrics
 from api.store import Store
 from grader.errors import GraderError
+from grader.library import Library
 from grader.pipeline import Grader
 
 logger = logging.getLogger("api")
 
 
 class GraderState:
-    """Loads a grader once, in a thread, and hands it out when it is warm. `failure` says why it never will be."""
+    """Loads the graders once, in a thread, and hands them out when all are warm. `failure` says why they never will be."""
 
-    def __init__(self, load: Callable[[], Grader], metrics: Metrics) -> None:
+    def __init__(self, load: Callable[[], Grader | Library], metrics: Metrics) -> None:
         self._load = load
         self._metrics = metrics
-        self._grader: Grader | None = None
+        self._grader: Library | None = None
         self._done = threading.Event()
         self.failure: str | None = None
         self.draining = False
@@ -52,8 +53,8 @@ class GraderState:
         self.draining = True
         self._metrics.ready.set(0)
 
-    def grader(self) -> Grader:
-        """The warm grader; raises NotReady."""
+    def grader(self) -> Library:
+        """The warm graders; raises NotReady."""
         if self._grader is not None:
             return self._grader
         if self.failure is not None:
@@ -63,12 +64,13 @@ class GraderState:
 
     def _run(self) -> None:
         try:
-            grader = self._load()
+            loaded = self._load()
+            grader = loaded if isinstance(loaded, Library) else Library([loaded])
             grader.warm(self._advance)
-            self._metrics.watch_grader(grader)
+            self._metrics.watch(grader)
             self._grader = grader
             self._metrics.ready.set(1)
-            logger.info("ready: %d questions of %s", len(grader.bank.questions), grader.bank.version)
+            logger.info("ready: %d questions of %s", len(grader.questions), ", ".join(b.version for b in grader.banks))
         except GraderError as error:
             self.failure = str(error)
             logger.error("cannot grade: %s", error)
@@ -82,13 +84,13 @@ class GraderState:
         self.progress = (done, total)
 
 
-async def get_grader(request: Request) -> Grader:
-    """Dependency: the warm grader of this app."""
+async def get_grader(request: Request) -> Library:
+    """Dependency: the warm graders of this app."""
     state: GraderState = request.app.state.grading
     return state.grader()
 
 
-LoadedGrader = Annotated[Grader, Depends(get_grader)]
+LoadedGrader = Annotated[Library, Depends(get_grader)]
 
 
 class StoreState:

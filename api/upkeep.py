@@ -16,7 +16,7 @@ from api.state import GraderState
 from api.store import Store, candidates, grades, idempotency
 from api.store.errors import StoreError
 from grader.calibration import BankScale, Calibration
-from grader.pipeline import Grader
+from grader.library import Library
 
 logger = logging.getLogger("api.upkeep")
 
@@ -87,9 +87,9 @@ class Upkeep:
             logger.warning("the calibrations could not be kept: %s", error)
 
 
-def calibrations(grader: Grader) -> dict[str, Any]:
-    """The fitted numbers that a grader decides by, by version; a grade's provenance joins two of them with a plus."""
-    known: list[Calibration | BankScale] = list(grader.offline.calibrations.values())
-    if grader.scale is not None:
-        known.append(grader.scale)
+def calibrations(library: Library) -> dict[str, Any]:
+    """The fitted numbers that the graders decide by, by version; a grade's provenance joins two of them with a plus."""
+    known: list[Calibration | BankScale] = []
+    for grader in library.graders:
+        known += [*grader.offline.calibrations.values(), *([grader.scale] if grader.scale is not None else [])]
     return {one.version: one.model_dump(mode="json") for one in known}

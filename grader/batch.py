@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TextIO
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from grader.errors import GraderError, InvalidAnswer
+from grader.library import Library
 from grader.pipeline import Grader
 from grader.schema import Frozen, Grade, InlineQuestion
 
@@ -64,7 +65,7 @@ def file_format(path: Path) -> Format:
 
 
 def grade_file(
-    grader: Grader,
+    grader: Grader | Library,
     source: Path,
     target: Path,
     totals: Totals,
@@ -82,7 +83,7 @@ def grade_file(
 
 
 def _grade_rows(
-    grader: Grader, source: Path, target: Path, totals: Totals, progress: Callable[[int, int | None], None]
+    grader: Grader | Library, source: Path, target: Path, totals: Totals, progress: Callable[[int, int | None], None]
 ) -> None:
     total = _count(source)
     seen: set[str] = set()
@@ -101,7 +102,7 @@ def _grade_rows(
             progress(number, total)
 
 
-def graded_row(grader: Grader, name: str, raw: dict[str, Any] | GraderError) -> dict[str, Any]:
+def graded_row(grader: Grader | Library, name: str, raw: dict[str, Any] | GraderError) -> dict[str, Any]:
     """`{"id", ...Grade}`, or `{"id", "error": {"code", "message"}}` when the row cannot be graded."""
     if isinstance(raw, GraderError):
         return _failed(name, raw)

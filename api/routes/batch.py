@@ -22,7 +22,7 @@ from api.store import Conflict, Store, idempotency, jobs
 from api.store.jobs import Job, NewRow, Result
 from api.uploads import SUFFIXES, BatchRequest, rows_of
 from grader.errors import GraderError
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Grade
 
 AT_ONCE = 64  # answers that are graded while the client waits: seconds on a CPU; more become a job
@@ -141,7 +141,7 @@ def _job(
         return job, True
 
 
-def _forgotten(grader: Grader, number: int, row: NewRow, caller: Caller) -> BatchResult:
+def _forgotten(grader: Library, number: int, row: NewRow, caller: Caller) -> BatchResult:
     """The result of an answer of which nothing is kept."""
     name = None if row.client_id is None else str(row.client_id)
     try:

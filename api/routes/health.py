@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.errors import NotReady, responses
 from api.metrics import Metrics
@@ -22,11 +22,12 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Model and bank are loaded and warm."""
+    """Model and banks are loaded and warm."""
 
     status: Literal["ready"] = "ready"
-    questions: int
-    provenance: dict[str, str | None]
+    questions: int = Field(description="How many questions there are in all banks.")
+    provenance: dict[str, str | None] = Field(description="What grades of the first bank are made with.")
+    banks: list[dict[str, str | None]] = Field(description="The same for every bank.")
 
 
 @router.get("/healthz")
@@ -37,12 +38,12 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", responses=responses(503))
 async def readyz(request: Request, grader: LoadedGrader) -> Ready:
-    """200 once model and bank are loaded and warm; 503 before, when they cannot be, and once the service is to stop."""
+    """200 once model and banks are loaded and warm; 503 before, when they cannot be, and once the service is to stop."""
     state: GraderState = request.app.state.grading
     if state.draining:
         raise NotReady("The service is about to stop; send new work elsewhere.", retry_after=None)
-    versions = grader.versions().model_dump(exclude={"rubric"})
-    return Ready(questions=len(grader.bank.questions), provenance=versions)
+    versions = [one.versions().model_dump(exclude={"rubric"}) for one in grader.graders]
+    return Ready(questions=len(grader.questions), provenance=versions[0], banks=versions)
 
 
 @router.get(

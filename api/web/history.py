@@ -20,9 +20,8 @@ from api.web.compare import compare
 from api.web.profile import MOST_ATTEMPTS, CurrentVisitor, Visitor, begin, end, in_order
 from api.web.render import page
 from api.web.result import SIGNS, Result, result_of
-from grader.bank import Bank
 from grader.errors import UnknownQuestion
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Question
 
 router = APIRouter(prefix="/history", include_in_schema=False, default_response_class=HTMLResponse)
@@ -48,11 +47,11 @@ def show(
 ) -> Response:
     """The attempts (newest first, `after` so many), what they say, and the way out."""
     attempts = visitor.attempts()
-    questions = grader.bank.questions
+    questions = grader.questions
     shown = attempts[::-1][after : after + PAGE_LENGTH]
     values = {
         "kept": visitor.candidate is not None,
-        "attempts": [(one, known_question(grader.bank, one.question_id)) for one in shown],
+        "attempts": [(one, known_question(grader, one.question_id)) for one in shown],
         "older": after + PAGE_LENGTH if len(attempts) > after + PAGE_LENGTH else None,
         "trends": progress.trends(attempts, questions),
         "weakest": progress.weakest(attempts, questions),
@@ -74,7 +73,7 @@ def start(
     response = RedirectResponse("/history", 303)
     visitor = begin(request, response, visitor)
     if form.question_id:
-        attempt = form.attempt(grader.bank.question(form.question_id))
+        attempt = form.attempt(grader.question(form.question_id))
         grade = grader.grade(form.question_id, attempt.answer)
         kept = visitor.keep(attempt.question, attempt.answer, grade, attempt.hints)
         response.headers["location"] = f"/history/{kept.id}"
@@ -95,7 +94,7 @@ def export_csv(grader: LoadedGrader, visitor: CurrentVisitor) -> Response:
     rows = csv.writer(out)
     rows.writerow(CSV_COLUMNS)
     for one in visitor.every_attempt():
-        question = known_question(grader.bank, one.question_id)
+        question = known_question(grader, one.question_id)
         low, high = one.grade.score_interval or (None, None)
         prompt = question.prompt if question else ""
         score, outcome = one.grade.score, one.grade.outcome
@@ -127,14 +126,14 @@ def erase(request: Request, visitor: CurrentVisitor) -> Response:
 def attempt(request: Request, grade_id: str, grader: LoadedGrader, visitor: CurrentVisitor) -> Response:
     """One attempt, as its result page was, beside the attempt before it."""
     stored = visitor.attempt(grade_id)
-    question = grader.bank.question(stored.question_id)
+    question = grader.question(stored.question_id)
     result = result_from(visitor, question, stored)
     return result_page(request, grader, result, Attempt(question, stored.answer, stored.hints), kept=True)
 
 
-def result_page(request: Request, grader: Grader, result: Result, attempt: Attempt, *, kept: bool) -> Response:
+def result_page(request: Request, grader: Library, result: Result, attempt: Attempt, *, kept: bool) -> Response:
     """A result, wherever its attempt came from; `kept` says whether it is in the history."""
-    questions = grader.bank.questions
+    questions = grader.bank_of(attempt.question.id).questions
     following = questions[(questions.index(attempt.question) + 1) % len(questions)]
     values = {"result": result, "attempt": attempt, "signs": SIGNS, "next": following, "kept": kept}
     return page(request, "result.html", values)
@@ -148,10 +147,10 @@ def result_from(visitor: Visitor, question: Question, stored: StoredGrade) -> Re
     return result_of(question, stored.answer, stored.grade, comparison, scores, len(stored.hints))
 
 
-def known_question(bank: Bank, question_id: str) -> Question | None:
-    """The question, unless the bank has it no longer."""
+def known_question(grader: Library, question_id: str) -> Question | None:
+    """The question, unless no bank has it any longer."""
     try:
-        return bank.question(question_id)
+        return grader.question(question_id)
     except UnknownQuestion:
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from grader.bank import Bank
 from grader.schema import Level, Question
 
 Order = Literal["number", "topic", "level"]
@@ -31,10 +32,11 @@ class Choice:
     topic: str = ""
     level: str = ""
     order: Order = "topic"
+    bank: str = ""
 
     @property
     def narrows(self) -> bool:
-        return bool(self.words or self.topic or self.level)
+        return bool(self.words or self.topic or self.level or self.bank)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,32 @@ class Section:
 
     name: str
     questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What fits of one bank."""
+
+    bank: Bank
+    sections: tuple[Section, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(len(section.questions) for section in self.sections)
+
+
+def shelves(banks: Sequence[Bank], choice: Choice) -> list[Shelf]:
+    """Bank by bank what fits; a bank of which nothing does is left out. Topics are each bank's own."""
+    found = [
+        Shelf(bank, tuple(sections(chosen(bank.questions, choice), bank.questions, choice.order)))
+        for bank in of_bank(banks, choice.bank)
+    ]
+    return [shelf for shelf in found if shelf.count]
+
+
+def of_bank(banks: Sequence[Bank], bank_id: str) -> list[Bank]:
+    """The bank with this id; all of them when it is empty."""
+    return [bank for bank in banks if bank_id in {"", bank.info.id}]
 
 
 def chosen(questions: Sequence[Question], choice: Choice) -> list[Question]:

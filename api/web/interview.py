@@ -21,9 +21,8 @@ from api.web.place import Refusal, status_for
 from api.web.profile import CurrentVisitor
 from api.web.render import page, texts_of
 from api.web.result import SIGNS, Result, result_of
-from grader.bank import Bank
 from grader.errors import GraderError
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Question
 
 router = APIRouter(prefix="/interview", include_in_schema=False, default_response_class=HTMLResponse)
@@ -100,8 +99,8 @@ def start(request: Request, grader: LoadedGrader) -> Response:
     return _choices(request, grader)
 
 
-def _choices(request: Request, grader: Grader, error: str | None = None, status: int = 200) -> Response:
-    every = grader.bank.questions
+def _choices(request: Request, grader: Library, error: str | None = None, status: int = 200) -> Response:
+    every = grader.questions
     levels = [name for name in home.LEVELS if any(one.level == name for one in every)]
     counts = [count for count in COUNTS if count <= len(every)] or [len(every)]
     values = {"topics": home.topics(every), "levels": levels, "counts": counts, "minutes": MINUTES, "error": error}
@@ -111,7 +110,7 @@ def _choices(request: Request, grader: Grader, error: str | None = None, status:
 @router.get("/draw")
 def draw(request: Request, grader: LoadedGrader, setup: Annotated[Setup, Query()]) -> Response:
     """Draws the questions; from then on they stand in the address, so that a reload changes nothing."""
-    fitting = home.chosen(grader.bank.questions, home.Choice("", setup.topic, setup.level))
+    fitting = home.chosen(grader.questions, home.Choice("", setup.topic, setup.level))
     if not fitting:
         return _choices(request, grader, texts_of(request)("interview.unfit"), 422)
     drawn = random.SystemRandom().sample(fitting, min(setup.count, len(fitting)))
@@ -122,7 +121,7 @@ def draw(request: Request, grader: LoadedGrader, setup: Annotated[Setup, Query()
 @router.get("/run")
 def begin(request: Request, grader: LoadedGrader, form: Annotated[InterviewForm, Query()]) -> Response:
     """The first question."""
-    return _ask(request, _sitting(grader.bank, form))
+    return _ask(request, _sitting(grader, form))
 
 
 @router.post("/run")
@@ -134,7 +133,7 @@ def go_on(
     refusal: Refusal,
 ) -> Response:
     """The next question, the one before, or the results; what was typed is kept in every case."""
-    sitting = _sitting(grader.bank, form)
+    sitting = _sitting(grader, form)
     if form.action != "finish":
         return _ask(request, sitting)
     if refusal is not None:
@@ -169,7 +168,7 @@ def _ask(request: Request, sitting: Sitting, error: str | None = None, status: i
     return page(request, "interview_question.html", values, status)
 
 
-def _sitting(bank: Bank, form: InterviewForm) -> Sitting:
+def _sitting(grader: Library, form: InterviewForm) -> Sitting:
     """Where the interview stands after this request; raises UnknownQuestion."""
     ids = list(dict.fromkeys(form.question))
     here = min(form.position, len(ids) - 1)
@@ -179,7 +178,7 @@ def _sitting(bank: Bank, form: InterviewForm) -> Sitting:
     # The first page is asked for with GET and has no answer to step on from.
     position = here + step if form.answers else here
     return Sitting(
-        questions=tuple(bank.question(one) for one in ids),
+        questions=tuple(grader.question(one) for one in ids),
         answers=tuple(answers),
         position=min(max(0, position), len(ids) - 1),
         started=form.started,

@@ -23,7 +23,7 @@ from api.web.profile import CurrentVisitor
 from api.web.render import PRACTICE_COOKIE, STATIC, error_page, local_path, page, practises
 from api.web.result import SIGNS, result_of
 from grader.errors import GraderError
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Criterion, Question
 
 __all__ = ["error_page", "install"]
@@ -43,17 +43,18 @@ def index(
     topic: Annotated[str, Query(max_length=80)] = "",
     level: Annotated[str, Query(max_length=20)] = "",
     by: home.Order = "topic",
+    bank: Annotated[str, Query(max_length=80)] = "",
 ) -> Response:
     """All questions, or those that fit a search."""
-    every = grader.bank.questions
-    choice = home.Choice(q.strip(), topic, level, by)
-    found = home.chosen(every, choice)
+    every = grader.questions
+    choice = home.Choice(q.strip(), topic, level, by, bank)
+    found = home.shelves(grader.banks, choice)
     mine = progress.progress(visitor.attempts())
     values = {
-        "bank": grader.bank,
+        "banks": grader.banks,
         "choice": choice,
-        "count": len(found),
-        "sections": home.sections(found, every, by),
+        "count": sum(shelf.count for shelf in found),
+        "shelves": found,
         "topics": home.topics(every),
         "levels": [name for name in home.LEVELS if any(one.level == name for one in every)],
         "progress": mine,
@@ -63,15 +64,17 @@ def index(
 
 
 @router.get("/surprise")
-def surprise(grader: LoadedGrader) -> Response:
-    """Any question."""
-    return RedirectResponse(f"/questions/{secrets.choice(grader.bank.questions).id}", 303)
+def surprise(grader: LoadedGrader, bank: Annotated[str, Query(max_length=80)] = "") -> Response:
+    """Any question, or any of one bank."""
+    banks = home.of_bank(grader.banks, bank) or grader.banks
+    drawn = secrets.choice([question for one in banks for question in one.questions])
+    return RedirectResponse(f"/questions/{drawn.id}", 303)
 
 
 @router.get("/questions/{question_id}")
 def ask(request: Request, question_id: str, grader: LoadedGrader) -> Response:
     """One question and an empty answer."""
-    return _asked(request, grader, Attempt(grader.bank.question(question_id), ""))
+    return _asked(request, grader, Attempt(grader.question(question_id), ""))
 
 
 @router.post("/questions/{question_id}/hint")
@@ -79,7 +82,7 @@ def hint(
     request: Request, question_id: str, grader: LoadedGrader, form: Annotated[AttemptForm, Form()], refusal: Refusal
 ) -> Response:
     """The question again, the draft kept, with one more hint: for the most valuable point that the draft lacks."""
-    attempt = form.attempt(grader.bank.question(question_id))
+    attempt = form.attempt(grader.question(question_id))
     if refusal is not None:
         return _refused(request, grader, attempt, refusal)
     try:
@@ -102,7 +105,7 @@ def submit(
     refusal: Refusal,
 ) -> Response:
     """The grade of an answer; an answer that cannot be taken comes back with the reason, nothing lost."""
-    attempt = form.attempt(grader.bank.question(question_id))
+    attempt = form.attempt(grader.question(question_id))
     if refusal is not None:
         return _refused(request, grader, attempt, refusal)
     try:
@@ -121,7 +124,7 @@ def submit(
 @router.get("/questions/{question_id}/reference")
 def reference(request: Request, question_id: str, grader: LoadedGrader) -> Response:
     """Reference answers and rubric, for who asks to see them."""
-    return page(request, "reference.html", {"question": grader.bank.question(question_id), "result": None})
+    return page(request, "reference.html", {"question": grader.question(question_id), "result": None})
 
 
 @router.post("/questions/{question_id}/reference")
@@ -129,7 +132,7 @@ def side_by_side(
     request: Request, question_id: str, grader: LoadedGrader, form: Annotated[AttemptForm, Form()], refusal: Refusal
 ) -> Response:
     """The reference beside one's own answer, with the verdict at each key point."""
-    attempt = form.attempt(grader.bank.question(question_id))
+    attempt = form.attempt(grader.question(question_id))
     if refusal is not None:
         return _refused(request, grader, attempt, refusal)
     try:
@@ -165,17 +168,17 @@ def docs(request: Request) -> Response:
     return page(request, "docs.html", {"info": description["info"], "routes": routes, "address": address})
 
 
-def _asked(request: Request, grader: Grader, attempt: Attempt, status: int = 200, **more: Any) -> Response:
+def _asked(request: Request, grader: Library, attempt: Attempt, status: int = 200, **more: Any) -> Response:
     values = {"attempt": attempt, "error": None, "asked": False, "exhausted": False}
     return page(request, "question.html", {**values, "next": _next(grader, attempt.question), **more}, status)
 
 
-def _refused(request: Request, grader: Grader, attempt: Attempt, error: GraderError | Refused) -> Response:
+def _refused(request: Request, grader: Library, attempt: Attempt, error: GraderError | Refused) -> Response:
     """The form again, with the answer and the reason."""
     return _asked(request, grader, attempt, status_for(error), error=str(error))
 
 
-def _lacking(grader: Grader, attempt: Attempt) -> list[Criterion]:
+def _lacking(grader: Library, attempt: Attempt) -> list[Criterion]:
     """Criteria with a hint that the draft does not meet; all of them while there is no draft."""
     hinted = [criterion for criterion in attempt.question.criteria if criterion.hint]
     if not attempt.answer.strip():
@@ -184,8 +187,8 @@ def _lacking(grader: Grader, attempt: Attempt) -> list[Criterion]:
     return [criterion for criterion in hinted if criterion.id not in met]
 
 
-def _next(grader: Grader, question: Question) -> Question:
-    questions = grader.bank.questions
+def _next(grader: Library, question: Question) -> Question:
+    questions = grader.bank_of(question.id).questions
     return questions[(questions.index(question) + 1) % len(questions)]
 
 

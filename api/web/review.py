@@ -65,8 +65,8 @@ def queue(
     with store.read() as tx:
         found = grades.find(tx, wanted, cursor, PAGE_LENGTH)
     values = {
-        "rows": [(one, known_question(grader.bank, one.question_id)) for one in found.grades],
-        "questions": grader.bank.questions,
+        "rows": [(one, known_question(grader, one.question_id)) for one in found.grades],
+        "questions": grader.questions,
         "outcome": outcome,
         "question_id": question,
         "next_cursor": found.next_cursor,
@@ -79,7 +79,7 @@ def item_statistics(request: Request, grader: LoadedGrader, store: OpenStore, ca
     """How the questions of the bank do."""
     with store.read() as tx:
         found = grades.find(tx, Filter(owner=caller.owner), limit=MOST_GRADES).grades
-    values = {"items": items(grader.bank.questions, found), "count": len(found), "most": MOST_GRADES}
+    values = {"items": items(grader.questions, found), "count": len(found), "most": MOST_GRADES}
     return page(request, "review_items.html", values)
 
 
@@ -91,7 +91,7 @@ def compare_candidates(
     with store.read() as tx:
         wanted = Filter(question_id=question_id, owner=caller.owner)
         found = grades.find(tx, wanted, limit=MOST_COMPARED * 8).grades
-    question = known_question(grader.bank, question_id)
+    question = known_question(grader, question_id)
     return page(
         request, "review_compare.html", {"compared": _compared(question, found), "signs": SIGNS, "id": question_id}
     )

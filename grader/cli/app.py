@@ -26,8 +26,20 @@ app.add_typer(operating.database_app, name="database")
 app.command("regrade")(operating.regrade)
 
 BankOption = Annotated[
-    Path | None,
-    typer.Option("--bank", help="Folder of a question bank.  [default: the one that ships]", show_default=False),
+    str | None,
+    typer.Option(
+        "--bank",
+        help="Folder of a question bank, or `pytorch` for the one that ships.  [default: that]",
+        show_default=False,
+    ),
+]
+BanksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bank",
+        help="Folder of a question bank, or `pytorch` for the one that ships; may be repeated.  [default: that]",
+        show_default=False,
+    ),
 ]
 EncoderOption = Annotated[
     str, typer.Option("--encoder", help="`embedded`, or a sentence-transformers model by name or local path.")
@@ -79,7 +91,7 @@ def grade(
     output: Annotated[
         Path | None, typer.Option("--output", help="Where their grades go; an existing file is resumed.")
     ] = None,
-    bank: BankOption = None,
+    bank: BanksOption = None,
     encoder: EncoderOption = "embedded",
     device: DeviceOption = "auto",
     judge: JudgeOption = None,
@@ -94,11 +106,11 @@ def grade(
             raise typer.BadParameter(
                 "give --input and --output together, and no QUESTION_ID; each row names its question"
             )
-        raise typer.Exit(grading.grade_many(input, output, bank, encoder, device, judge))
+        raise typer.Exit(grading.grade_many(input, output, bank or [], encoder, device, judge))
     if question_id is None:
         raise typer.BadParameter("which question? Give its id (`grader questions list`), or --input and --output")
     raise typer.Exit(
-        grading.grade_one(question_id, file, bank, encoder, device, judge, as_json=json, candidate=candidate)
+        grading.grade_one(question_id, file, bank or [], encoder, device, judge, as_json=json, candidate=candidate)
     )
 
 
@@ -108,12 +120,20 @@ def serve(
         str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False)
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]", show_default=False)] = None,
+    bank: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder of a question bank, or `pytorch` for the one that ships; may be repeated.  "
+            "[default: GRADER_BANK, else the one that ships]",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the model.")] = 1,
 ) -> None:
     """Start the service and the web form. Other settings come from GRADER_* variables (docs/settings.md)."""
     from api.server import run
 
-    run(host=host, port=port, workers=workers)
+    run(host=host, port=port, banks=bank, workers=workers)
 
 
 @app.command()
@@ -185,21 +205,22 @@ def _questions(context: typer.Context) -> None:
 
 
 @questions_app.command("list")
-def questions_list(bank: BankOption = None, json: JsonOption = False) -> None:
+def questions_list(bank: BanksOption = None, json: JsonOption = False) -> None:
     """All questions with their ids."""
-    from grader.bank import load_bank
+    from grader.bank import load_banks
     from grader.cli import output
 
-    output.show_questions(load_bank(bank), as_json=output.wants_json(json))
+    output.show_questions(load_banks(bank or []), as_json=output.wants_json(json))
 
 
 @questions_app.command("show")
-def questions_show(question_id: str, bank: BankOption = None, json: JsonOption = False) -> None:
+def questions_show(question_id: str, bank: BanksOption = None, json: JsonOption = False) -> None:
     """One question with its rubric and reference answers."""
-    from grader.bank import load_bank
+    from grader.bank import bank_of, load_banks
     from grader.cli import output
 
-    output.show_question(load_bank(bank).question(question_id), as_json=output.wants_json(json))
+    found = bank_of(load_banks(bank or []), question_id)
+    output.show_question(found.question(question_id), as_json=output.wants_json(json))
 
 
 @bank_app.command("check")

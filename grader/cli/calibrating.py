@@ -13,7 +13,7 @@ from grader.cli.grading import load
 from grader.errors import CalibrationError
 
 
-def run(graded: Path, bank: Path | None, encoder: str, device: str, *, out_of: float, dry_run: bool) -> int:
+def run(graded: Path, bank: str | None, encoder: str, device: str, *, out_of: float, dry_run: bool) -> int:
     """Prints the cross-validated gain and writes the scale beside the bank; exit status 1 when there is none."""
     if not graded.is_file():
         raise CalibrationError(f"There is no file {graded}; give a CSV with question_id, answer and score.")

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from grader.bank import Bank, load_bank
+from grader.bank import Bank, bank_of, load_banks
 from grader.cli import output
 from grader.errors import InvalidAnswer, JudgeError
+from grader.library import Library
 from grader.pipeline import Grader
 
 if TYPE_CHECKING:
     from grader.assist import Assistant
 
+Loaded = TypeVar("Loaded", Grader, Library)
 
-def load(bank: Path | Bank | None, encoder: str, device: str, judge: str | None = None) -> Grader:
+
+def load(bank: str | Path | Bank | None, encoder: str, device: str, judge: str | None = None) -> Grader:
     """A grader, with a word on standard error while the model loads when someone is watching.
 
     With `judge` `auto` or `required` it is assisted by the language model of the GRADER_LLM_* settings.
     """
-    assistant = _assistant(judge) if judge in {"auto", "required"} else None
-    console = Console(stderr=True)
+    assistant = _assistant(judge)
+    return _with_a_word(lambda: Grader.load(bank, encoder=encoder, device=device, assistant=assistant))
+
+
+def load_library(banks: Sequence[str], encoder: str, device: str, judge: str | None = None) -> Library:
+    """The same for several banks."""
+    assistant = _assistant(judge)
+    return _with_a_word(lambda: Library.load(banks, encoder=encoder, device=device, assistant=assistant))
+
+
+def _with_a_word(load: Callable[[], Loaded]) -> Loaded:
     if not sys.stderr.isatty():
-        return Grader.load(bank, encoder=encoder, device=device, assistant=assistant)
-    with console.status("loading the model ..."):
-        return Grader.load(bank, encoder=encoder, device=device, assistant=assistant)
+        return load()
+    with Console(stderr=True).status("loading the model ..."):
+        return load()
 
 
-def _assistant(judge: str | None) -> Assistant:
+def _assistant(judge: str | None) -> Assistant | None:
+    if judge not in {"auto", "required"}:
+        return None
     from api.config import Settings
     from grader.llm import load_assistant
 
@@ -43,7 +58,7 @@ def _assistant(judge: str | None) -> Assistant:
 def grade_one(
     question_id: str,
     file: str | None,
-    bank: Path | None,
+    banks: Sequence[str],
     encoder: str,
     device: str,
     judge: str | None = None,
@@ -52,8 +67,7 @@ def grade_one(
     candidate: bool,
 ) -> int:
     """Prints the grade of one answer; exit status 0 also when it is not gradable (that is a grade)."""
-    found = load_bank(bank)
-    found.question(question_id)  # a mistyped id is told at once, not after the model has loaded
+    found = bank_of(load_banks(banks), question_id)  # a mistyped id is told at once, not after the model has loaded
     answer = read_answer(file)
     grader = load(found, encoder, device, judge)
     grade = grader.grade(question_id, answer)
@@ -83,14 +97,14 @@ def read_answer(file: str | None) -> str:
 
 
 def grade_many(
-    source: Path, target: Path, bank: Path | None, encoder: str, device: str, judge: str | None = None
+    source: Path, target: Path, banks: Sequence[str], encoder: str, device: str, judge: str | None = None
 ) -> int:
     """Grades every row of `source` into `target`; exit status 1 when some rows could not be graded, 130 when stopped."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from grader.batch import Totals, grade_file
 
-    grader = load(bank, encoder, device, judge)
+    grader = load_library(banks, encoder, device, judge)
     totals = Totals()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:

@@ -154,9 +154,12 @@ def regrade(
         str | None, typer.Option("--question", help="Only answers to this question.", show_default=False)
     ] = None,
     bank: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            "--bank", help="Folder of the question bank to grade by.  [default: the one that ships]", show_default=False
+            "--bank",
+            help="Folder of a question bank to grade by, or `pytorch` for the one that ships; may be repeated.  "
+            "[default: GRADER_BANK, else the one that ships]",
+            show_default=False,
         ),
     ] = None,
     encoder: Annotated[
@@ -166,12 +169,13 @@ def regrade(
     json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Grade every stored answer again with this bank: who would get another grade, and why. People's overrides stand."""
+    """Grade every stored answer again with these banks: who would get another grade, and why. People's overrides stand."""
+    from api.config import Settings
     from grader.cli import grading, output, regrading
     from grader.cli.database import opened
 
     if dry_run == write:
         raise typer.BadParameter("give either --dry-run or --write")
     with opened(database) as store:
-        grader = grading.load(bank, encoder, device)
+        grader = grading.load_library(bank or Settings().bank, encoder, device)
         raise typer.Exit(regrading.regrade(store, grader, question, write=write, as_json=output.wants_json(json)))

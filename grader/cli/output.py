@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -30,13 +31,19 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def show_questions(bank: Bank, *, as_json: bool) -> None:
-    """All questions: number, id, level, prompt."""
+def show_questions(banks: Sequence[Bank], *, as_json: bool) -> None:
+    """All questions: number, id, level, prompt; a table a bank, or one list that says which bank each is of."""
     if as_json:
         fields = {"number", "id", "prompt", "kind", "level", "tags"}
-        print_json([question.model_dump(mode="json", include=fields) for question in bank.questions])
+        pairs = [(bank, question) for bank in banks for question in bank.questions]
+        print_json([one.model_dump(mode="json", include=fields) | {"bank": bank.info.id} for bank, one in pairs])
         return
-    table = Table(title=f"{bank.info.title} ({len(bank.questions)} questions)", box=None, title_justify="left")
+    for bank in banks:
+        _show_bank(bank)
+
+
+def _show_bank(bank: Bank) -> None:
+    table = Table(title=f"{escape(bank.info.title)} ({len(bank.questions)} questions)", box=None, title_justify="left")
     for column in ("no", "id", "level", "question"):
         table.add_column(column, style="bold" if column == "id" else None, no_wrap=column == "id")
     for question in bank.questions:

@@ -15,7 +15,7 @@ from api.store import Conflict, Store, grades
 from api.store.grades import Filter, StoredGrade
 from grader.cli import output
 from grader.errors import GraderError
-from grader.pipeline import Grader
+from grader.library import Library
 from grader.schema import Grade
 
 PAGE = 100
@@ -47,7 +47,7 @@ class Totals:
     people: int = 0  # overridden by a person: their word stands
 
 
-def regrade(store: Store, grader: Grader, question_id: str | None, *, write: bool, as_json: bool) -> int:
+def regrade(store: Store, grader: Library, question_id: str | None, *, write: bool, as_json: bool) -> int:
     """Prints every change and, with `write`, keeps it as a new grade; exit status 1 when some could not be graded."""
     totals, changes = Totals(), []
     for stored in _standing(store, question_id):
@@ -80,7 +80,7 @@ def _standing(store: Store, question_id: str | None) -> Iterator[StoredGrade]:
             return
 
 
-def _again(store: Store, grader: Grader, stored: StoredGrade, *, write: bool) -> Change | None:
+def _again(store: Store, grader: Library, stored: StoredGrade, *, write: bool) -> Change | None:
     question = stored.question if stored.question is not None else stored.question_id
     try:
         grade = grader.grade(question, stored.answer)
@@ -91,7 +91,7 @@ def _again(store: Store, grader: Grader, stored: StoredGrade, *, write: bool) ->
     if write:
         try:
             with store.write() as tx:
-                grades.regrade(tx, stored.id, grade, asked(grader.bank, question))
+                grades.regrade(tx, stored.id, grade, asked(grader, question))
         except Conflict as error:  # somebody has reviewed it meanwhile: theirs stands
             return _compared(stored, stored.grade, str(error))
     return _compared(stored, grade)

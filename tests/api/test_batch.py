@@ -26,6 +26,7 @@ from api.state import GraderState, StoreState
 from api.store import Store, jobs, tables
 from api.store.jobs import NewRow
 from benchmarks.postgres import Cluster
+from grader.library import Library
 from grader.pipeline import Grader
 
 Json = dict[str, Any]
@@ -261,7 +262,7 @@ def test_two_workers_on_one_job_settle_every_row_once(url: str, fast_grader: Gra
 
         def work() -> None:
             # No lease at all: each takes the job over from the other, as after a pause longer than a lease.
-            work_off(store, fast_grader, job, new_worker(), metrics)
+            work_off(store, Library([fast_grader]), job, new_worker(), metrics)
 
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
@@ -313,7 +314,7 @@ def test_a_row_that_breaks_the_grader_does_not_stop_the_others(url: str, fast_gr
         with store.write() as tx:
             broken = NewRow({"question_id": "zero-grad"})  # an older version's row without an answer
             job = jobs.create(tx, [broken, NewRow({"question_id": "zero-grad", "answer": GOOD})], store=False)
-        work_off(store, fast_grader, job, new_worker(), Metrics())
+        work_off(store, Library([fast_grader]), job, new_worker(), Metrics())
         with store.read() as tx:
             found = jobs.results(tx, job.id)
     assert [one.state for one in found] == ["failed", "graded"]

@@ -12,12 +12,13 @@ from grader.bank import load_bank
 
 Json = dict[str, Any]
 BANK = load_bank()
-SUMMARY = {"number", "id", "prompt", "kind", "level", "tags"}
+SUMMARY = {"number", "id", "prompt", "kind", "level", "tags", "bank"}
 
 
 def test_all_questions_are_listed_in_order(client: httpx.Client) -> None:
     found = client.get("/v1/questions").json()
     assert found["bank"] == BANK.version
+    assert found["banks"] == [{"id": "pytorch", "title": BANK.info.title, "version": BANK.version, "questions": 21}]
     assert [one["id"] for one in found["questions"]] == [one.id for one in BANK.questions]
     assert [one["number"] for one in found["questions"]] == list(range(1, 22))
     assert all(set(one) == SUMMARY for one in found["questions"])

@@ -26,7 +26,7 @@ def test_the_list_is_json_in_a_pipe(run: Run, words: tuple[str, ...]) -> None:
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert [one["id"] for one in found] == [one.id for one in BANK.questions]
-    assert all(set(one) == {"number", "id", "prompt", "kind", "level", "tags"} for one in found)
+    assert all(set(one) == {"number", "id", "prompt", "kind", "level", "tags", "bank"} for one in found)
 
 
 @pytest.mark.parametrize("question", BANK.questions, ids=lambda question: question.id)
