@@ -24,6 +24,10 @@ SegmentKind = Literal["prose", "bullet", "code"]
 # Units: words. A sentence longer than this is cut at clause borders, because a long embedding blurs its ideas.
 MAX_SEGMENT_WORDS = 40
 MIN_CLAUSE_WORDS = 5
+# Fewer commas than one in so many words: the sentence is speech written down, and its ideas stand closer together than its
+# length says.
+SPOKEN_COMMA_WORDS = 25
+SPOKEN_CLAUSE_WORDS = 12
 NEAR_CHARS = 80  # characters within which three words are looked for on each side of a separator
 # Code lines are joined up to this many characters, so that a two-word line is not a segment of its own.
 MAX_CODE_CHARS = 110
@@ -59,6 +63,10 @@ _CLAUSE = re.compile(
     r",\s+(?=(?:and|but|so|because|which|while|whereas|then|or|since|although|meaning)\b)"
     r"|(?<!\s)\s+(?=(?:and then|and so|so then|but then|because|whereas|um|uh|okay so|right so)\b)|:\s+|,\s+",
     re.IGNORECASE,
+)
+# Where a speaker goes on whose words were written down without a comma.
+_GOING_ON = re.compile(
+    r"(?<!\s)\s+(?=(?:and|so|but|because|which|if|while|whereas|then|otherwise|also|although|since)\b)", re.IGNORECASE
 )
 _REPLACED = {
     "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-",
@@ -321,10 +329,12 @@ def _clauses(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
         return
     first = start
-    for match in _CLAUSE.finditer(text, start, end):
+    spoken = text.count(",", start, end) * SPOKEN_COMMA_WORDS < len(begins)
+    borders, least = (_GOING_ON, SPOKEN_CLAUSE_WORDS) if spoken else (_CLAUSE, MAX_SEGMENT_WORDS // 2)
+    for match in borders.finditer(text, start, end):
         here = bisect_left(begins, match.start()) - bisect_left(begins, first)
         rest = len(begins) - bisect_left(begins, match.end())
-        if here >= MAX_SEGMENT_WORDS // 2 and rest >= MIN_CLAUSE_WORDS:
+        if here >= least and rest >= MIN_CLAUSE_WORDS:
             yield from _by_words(text, first, match.start())
             first = match.end()
     yield from _by_words(text, first, end)

@@ -156,3 +156,19 @@ def test_a_disguise_is_taken_off(posing: str, plain: str) -> None:
 )
 def test_what_is_no_disguise_stays(text: str) -> None:
     assert normalise(text).text == text
+
+
+def test_speech_written_down_without_marks_is_cut_where_a_speaker_goes_on() -> None:
+    answer = (
+        "so backward goes through the graph from the loss and it adds what it finds to the grad of every weight so you have "
+        "to clear that in each step because otherwise the next step uses the sum of all batches so far"
+    )
+    assert [segment.text for segment in split(normalise(answer))] == [
+        "so backward goes through the graph from the loss and it adds what it finds to the grad of every weight",
+        "so you have to clear that in each step because otherwise the next step uses the sum of all batches so far",
+    ]
+
+
+def test_a_long_sentence_with_commas_is_cut_at_its_clauses_only() -> None:
+    clause = "the gradients of all earlier batches are still stored in there, which nobody wants, "
+    assert len(split(normalise(clause * 2 + "and so they are cleared."))) == 1
