@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +61,23 @@ def build_index(question: Question, encoder: Encoder, cache_folder: Path | None 
     """The index of a question, from the cache when it is there; with `cache_folder=None` nothing is kept."""
     texts = _texts(question)
     rubric = rubric_hash(question)
-    if cache_folder is None:
-        return _assemble(question, rubric, encoder.encode(texts))
-    key = content_hash([FORMAT, rubric, encoder.name, encoder.revision, getattr(encoder, "device", "")])
-    file = cache_folder / f"{question.id}-{key}.npz"
-    vectors = _read(file, len(texts))
-    if vectors is None:
-        vectors = encoder.encode(texts)
-        _write(file, vectors)
+    vectors = kept(cache_folder, question.id, rubric, encoder, len(texts), lambda: encoder.encode(texts))
     return _assemble(question, rubric, vectors)
+
+
+def kept(
+    cache_folder: Path | None, name: str, content: object, encoder: Encoder, rows: int, make: Callable[[], Vectors]
+) -> Vectors:
+    """The (rows, d) vectors that `make` makes of `content` with this encoder, from the cache when they are there."""
+    if cache_folder is None:
+        return make()
+    key = content_hash([FORMAT, content, encoder.name, encoder.revision, getattr(encoder, "device", "")])
+    file = cache_folder / f"{name}-{key}.npz"
+    vectors = _read(file, rows)
+    if vectors is None:
+        vectors = make()
+        _write(file, vectors)
+    return vectors
 
 
 def _right(criterion: Criterion) -> tuple[str, ...]:
@@ -170,4 +178,4 @@ def closest(vectors: Vectors, texts: Vectors) -> NDArray[np.float32]:
     return best
 
 
-__all__: Sequence[str] = ["CriterionVectors", "QuestionIndex", "build_index", "closest", "default_cache_folder"]
+__all__: Sequence[str] = ["CriterionVectors", "QuestionIndex", "build_index", "closest", "default_cache_folder", "kept"]

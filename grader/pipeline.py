@@ -201,7 +201,8 @@ class Grader:
         """
         found = bank if isinstance(bank, Bank) else load_bank(bank)
         loaded = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
-        reader = load_reader(found, loaded)
+        cache_folder = cache_folder or default_cache_folder()
+        reader = load_reader(found, loaded, cache_folder)
         return cls(
             found,
             loaded,
@@ -209,7 +210,7 @@ class Grader:
             heads=load_heads(found.path),
             reader=reader,
             scale=load_bank_scale(found.path),
-            cache_folder=cache_folder or default_cache_folder(),
+            cache_folder=cache_folder,
             max_answer_chars=max_answer_chars,
             assistant=assistant,
         )

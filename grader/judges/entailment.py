@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from grader.bank import Bank, rubric_hash
 from grader.encoders import Encoder
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import BankError, Problem
+from grader.index import kept
 from grader.schema import Question
 
 if TYPE_CHECKING:
@@ -80,17 +82,22 @@ def bank_labels(bank: Bank, encoder: Encoder) -> Labels:
 
 
 def question_vectors(
-    question: Question, encoder: Encoder
+    question: Question, encoder: Encoder, cache_folder: Path | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Unit vectors (labels, d) of the mean right and the mean wrong wording, zero where there is none, and the kinds.
 
     Right about a misconception is to hold it: its wordings are the statement and exemplars, the wrong one its correction.
+    They are kept in `cache_folder`, for to embed them takes as long as all else that a start does.
     """
     right = [(c.statement, *c.exemplars) for c in question.criteria]
     right += [(m.statement, *m.exemplars) for m in question.misconceptions]
     wrong = [c.contradictions for c in question.criteria] + [(m.correction,) for m in question.misconceptions]
     kind = [CRITERION] * len(question.criteria) + [MISCONCEPTION] * len(question.misconceptions)
-    return _means(right, encoder), _means(wrong, encoder), np.array(kind)
+    means = [
+        kept(cache_folder, f"{question.id}-reader", side, encoder, len(side), partial(_means, side, encoder))
+        for side in (right, wrong)
+    ]
+    return means[0], means[1], np.array(kind)
 
 
 def _means(wordings: Sequence[Sequence[str]], encoder: Encoder) -> NDArray[np.float32]:
@@ -159,7 +166,7 @@ def save_reader(file: Path, network: EntailmentNetwork, labels: Labels, frozen: 
     file.chmod(0o644)
 
 
-def load_reader(bank: Bank, encoder: Encoder) -> EntailmentReader | None:
+def load_reader(bank: Bank, encoder: Encoder, cache_folder: Path | None = None) -> EntailmentReader | None:
     """The network beside a bank; None when there is none or the encoder is not the embedded one.
 
     Raises BankError when the file is damaged, or made for other criteria than the bank has now.
@@ -177,7 +184,7 @@ def load_reader(bank: Bank, encoder: Encoder) -> EntailmentReader | None:
             state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
         names = tuple((str(question), str(label)) for question, label in json.loads(notes["labels"]))
         rubrics: dict[str, str] = json.loads(notes["rubrics"])
-        labels = _labels_now(bank, encoder, names, rubrics)
+        labels = _labels_now(bank, encoder, names, rubrics, cache_folder)
         network = _network(encoder, len(names))
         result = network.load_state_dict(state, strict=False)
         missing = [name for name in result.missing_keys if not _from_encoder(name, int(notes["frozen"]))]
@@ -190,7 +197,13 @@ def load_reader(bank: Bank, encoder: Encoder) -> EntailmentReader | None:
     return EntailmentReader(network, labels, encoder, revision)
 
 
-def _labels_now(bank: Bank, encoder: Encoder, names: tuple[tuple[str, str], ...], rubrics: Mapping[str, str]) -> Labels:
+def _labels_now(
+    bank: Bank,
+    encoder: Encoder,
+    names: tuple[tuple[str, str], ...],
+    rubrics: Mapping[str, str],
+    cache_folder: Path | None,
+) -> Labels:
     """The labels the file was made for, as the bank words them now; questions that have changed keep a row of zeros."""
     width = 384
     right = np.zeros((len(names), width), dtype=np.float32)
@@ -202,7 +215,7 @@ def _labels_now(bank: Bank, encoder: Encoder, names: tuple[tuple[str, str], ...]
             continue
         current[question.id] = rubrics[question.id]
         here = [place for place, (name, _) in enumerate(names) if name == question.id]
-        right[here], wrong[here], kind[here] = question_vectors(question, encoder)
+        right[here], wrong[here], kind[here] = question_vectors(question, encoder, cache_folder)
     return Labels(names, current, right, wrong, kind)
 
 

@@ -11,6 +11,7 @@ from grader import load_bank
 from grader.encoders import Vectors
 from grader.encoders.hashing import HashingEncoder
 from grader.index import build_index
+from grader.judges.entailment import question_vectors
 
 QUESTION = load_bank().question("zero-grad")
 
@@ -33,6 +34,19 @@ def test_the_second_time_comes_from_the_disk(tmp_path: Path) -> None:
     assert encoder.calls == 1
     np.testing.assert_array_equal(first.references, second.references)
     np.testing.assert_array_equal(first.criteria[3].wrong, second.criteria[3].wrong)
+
+
+def test_the_labels_of_the_entailment_network_come_from_the_disk_too(tmp_path: Path) -> None:
+    encoder = CountingEncoder()
+    wanted = question_vectors(QUESTION, HashingEncoder())
+    for _ in range(2):
+        found = question_vectors(QUESTION, encoder, tmp_path)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert encoder.calls == 2  # right and wrong wordings, once
+    reworded = QUESTION.criteria[0].model_copy(update={"exemplars": ("Another wording.",)})
+    changed = QUESTION.model_copy(update={"criteria": (reworded, *QUESTION.criteria[1:])})
+    assert not np.array_equal(question_vectors(changed, encoder, tmp_path)[0], wanted[0])
 
 
 def test_another_rubric_or_model_is_computed_anew(tmp_path: Path) -> None:
