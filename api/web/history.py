@@ -53,7 +53,7 @@ def show(
         "kept": visitor.candidate is not None,
         "attempts": [(one, known_question(grader, one.question_id)) for one in shown],
         "older": after + PAGE_LENGTH if len(attempts) > after + PAGE_LENGTH else None,
-        "trends": progress.trends(attempts, questions),
+        "trends": _trends(grader, attempts),
         "weakest": progress.weakest(attempts, questions),
         "summary": progress.summary(progress.progress(attempts), questions),
         "signs": SIGNS,
@@ -145,6 +145,16 @@ def result_from(visitor: Visitor, question: Question, stored: StoredGrade) -> Re
     comparison = compare(earlier[-1].grade, stored.grade, earlier[-1].answer, stored.answer) if earlier else None
     scores = [one.grade.score for one in earlier if one.grade.score is not None]
     return result_of(question, stored.answer, stored.grade, comparison, scores, len(stored.hints))
+
+
+def _trends(grader: Library, attempts: list[StoredGrade]) -> list[progress.Trend]:
+    """Bank by bank: topics of the same name in two of them are two topics."""
+    several = len(grader.banks) > 1
+    return [
+        trend
+        for bank in grader.banks
+        for trend in progress.trends(attempts, bank.questions, bank.info.title if several else "")
+    ]
 
 
 def known_question(grader: Library, question_id: str) -> Question | None:

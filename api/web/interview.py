@@ -34,12 +34,13 @@ MOST_MINUTES = 60
 
 
 class Setup(BaseModel):
-    """What the visitor chose: how many questions, minutes for each (0: no timer), topic and level."""
+    """What the visitor chose: how many questions, minutes for each (0: no timer), topic, level, bank."""
 
     count: Annotated[int, Field(ge=1, le=MOST_QUESTIONS)] = 5
     minutes: Annotated[int, Field(ge=0, le=MOST_MINUTES)] = 3
     topic: Annotated[str, Field(max_length=80)] = ""
     level: Annotated[str, Field(max_length=20)] = ""
+    bank: Annotated[str, Field(max_length=80)] = ""
 
 
 class InterviewForm(BaseModel):
@@ -104,13 +105,14 @@ def _choices(request: Request, grader: Library, error: str | None = None, status
     levels = [name for name in home.LEVELS if any(one.level == name for one in every)]
     counts = [count for count in COUNTS if count <= len(every)] or [len(every)]
     values = {"topics": home.topics(every), "levels": levels, "counts": counts, "minutes": MINUTES, "error": error}
-    return page(request, "interview_start.html", values, status)
+    return page(request, "interview_start.html", {**values, "banks": grader.banks}, status)
 
 
 @router.get("/draw")
 def draw(request: Request, grader: LoadedGrader, setup: Annotated[Setup, Query()]) -> Response:
     """Draws the questions; from then on they stand in the address, so that a reload changes nothing."""
-    fitting = home.chosen(grader.questions, home.Choice("", setup.topic, setup.level))
+    every = [question for bank in home.of_bank(grader.banks, setup.bank) for question in bank.questions]
+    fitting = home.chosen(every, home.Choice("", setup.topic, setup.level))
     if not fitting:
         return _choices(request, grader, texts_of(request)("interview.unfit"), 422)
     drawn = random.SystemRandom().sample(fitting, min(setup.count, len(fitting)))

@@ -169,7 +169,8 @@ def docs(request: Request) -> Response:
 
 
 def _asked(request: Request, grader: Library, attempt: Attempt, status: int = 200, **more: Any) -> Response:
-    values = {"attempt": attempt, "error": None, "asked": False, "exhausted": False}
+    bank = grader.bank_of(attempt.question.id).info.title if len(grader.banks) > 1 else ""
+    values = {"attempt": attempt, "error": None, "asked": False, "exhausted": False, "bank": bank}
     return page(request, "question.html", {**values, "next": _next(grader, attempt.question), **more}, status)
 
 

@@ -40,6 +40,7 @@ class Trend:
     topic: str
     scores: tuple[float, ...]
     picture: Line
+    bank: str = ""  # its title, where there are several
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,15 @@ def summary(found: dict[str, Progress], questions: Sequence[Question]) -> Summar
     return Summary(len(here), len(questions), sum(best) / len(best) if best else None) if here else None
 
 
-def trends(attempts: Sequence[StoredGrade], questions: Sequence[Question]) -> list[Trend]:
-    """One for each topic that was tried, in the bank's order; '' gathers the questions that share none."""
+def trends(attempts: Sequence[StoredGrade], questions: Sequence[Question], bank: str = "") -> list[Trend]:
+    """One for each topic of a bank that was tried, in the bank's order; '' gathers the questions that share none."""
     topics = topic_of(questions)
     scores: dict[str, list[float]] = {topic: [] for topic in topics.values()}
     for one in attempts:
         if one.grade.score is not None and one.question_id in topics:
             scores[topics[one.question_id]].append(one.grade.score)
     return [
-        Trend(topic, tuple(found[-TREND_LENGTH:]), line(found[-TREND_LENGTH:]))
+        Trend(topic, tuple(found[-TREND_LENGTH:]), line(found[-TREND_LENGTH:]), bank)
         for topic, found in scores.items()
         if found
     ]

@@ -66,7 +66,7 @@ def queue(
         found = grades.find(tx, wanted, cursor, PAGE_LENGTH)
     values = {
         "rows": [(one, known_question(grader, one.question_id)) for one in found.grades],
-        "questions": grader.questions,
+        "banks": grader.banks,
         "outcome": outcome,
         "question_id": question,
         "next_cursor": found.next_cursor,

@@ -19,6 +19,7 @@ from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.judges import Case, Judge
+from grader.library import Library
 from grader.pipeline import Grader
 from grader.schema import Criterion, Judgement
 
@@ -115,7 +116,7 @@ def visit(browser: Browser, fast_site: str) -> Iterator[Visit]:
 def site(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[str]]:
     """Serves a grader with a database of its own: `with site(grader, queue_length=0) as address`."""
 
-    def start(grader: Grader, **settings: Any) -> AbstractContextManager[str]:
+    def start(grader: Grader | Library, **settings: Any) -> AbstractContextManager[str]:
         database = tmp_path_factory.mktemp("store") / "grades.db"
         return serve(create_app(Settings(database=f"sqlite:///{database}", **settings), load=lambda: grader))
 
