@@ -137,7 +137,7 @@ def _job(
         if claim.state != "mine":
             raise Conflict("This Idempotency-Key was used for another request; use a new one for each request.")
         job = jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
-        idempotency.settle(tx, scope, key, job_id=job.id)
+        idempotency.settle(tx, scope, key, claim, job_id=job.id)
         return job, True
 
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from api.access import Caller, CurrentCaller
 from api.errors import responses
-from api.grading import Submission, grade_and_keep, grade_once
+from api.grading import KEY_PATTERN, FreeKey, Submission, grade_and_keep, grade_once, scope_of
 from api.queue import GradingPlace
 from api.state import LoadedGrader, OpenStore
 from api.store import grades
@@ -56,7 +56,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=KEY_PATTERN,
         description="Any text of your own, new for every new request. Sent again within a day, with the same body, it "
         "gets the same grade and nothing is graded twice.",
     ),
@@ -133,7 +133,7 @@ class GradePage(BaseModel):
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: this was the last.")
 
 
-@router.post("", dependencies=[GradingPlace], responses=responses(400, 401, 403, 404, 409, 413, 415, 422))
+@router.post("", dependencies=[FreeKey, GradingPlace], responses=responses(400, 401, 403, 404, 409, 413, 415, 422))
 def create_grade(
     request: Annotated[GradeRequest, Body(openapi_examples=EXAMPLES)],
     response: Response,
@@ -149,7 +149,7 @@ def create_grade(
         grade = grade_and_keep(grader, store, submission)
     else:
         body = request.model_dump(mode="json")
-        scope = caller.key_id or ""
+        scope = scope_of(caller)
         grade, replayed = grade_once(grader, store, submission, scope=scope, key=idempotency_key, body=body)
         response.headers["Idempotency-Replayed"] = str(replayed).lower()
     if request.store:

@@ -2,17 +2,21 @@
 
 A record is claimed before the work, settled in the transaction that keeps its result, and released after an error. It keeps
 a fingerprint of the body and which grade or job came of it, never the body or the response; erasing these erases it.
+
+A claim is known by the moment at which its lease ends. Who has been overtaken (work that took longer than the lease, a clock
+that was set) finds another moment there and can no longer settle, so there is one result even when two have worked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 
 from api.store.engine import Transaction, insert_new
 from api.store.tables import idempotency
@@ -25,11 +29,19 @@ LEASE = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class Claim:
-    """What is to be done: `mine`: the work; `busy`: wait; `done`: give the result; `other_body`: refuse."""
+    """What is to be done: `mine`: the work; `busy`: wait; `done`: give the result; `other_body`: refuse.
+
+    `until`, of a claim that is mine, is what settles or releases it.
+    """
 
     state: Literal["mine", "busy", "done", "other_body"]
     grade_id: str | None = None
     job_id: str | None = None
+    until: datetime | None = None
+
+
+class ClaimLost(Exception):
+    """Somebody else has taken the claim over: what was done for it must not be kept."""
 
 
 def fingerprint(body: Any) -> str:
@@ -37,29 +49,44 @@ def fingerprint(body: Any) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def claim(tx: Transaction, scope: str, key: str, fingerprint: str, lease: timedelta = LEASE) -> Claim:
-    """Takes a key for the work, or says what came of it. `scope` is the API key's id, so that clients cannot collide."""
-    new = {"scope": scope, "key": key, "fingerprint": fingerprint, "created_at": tx.now, "lease_until": tx.now + lease}
+def claim(
+    tx: Transaction,
+    scope: str,
+    key: str,
+    fingerprint: str,
+    lease: timedelta = LEASE,
+    given_up: Collection[datetime] = (),
+) -> Claim:
+    """Takes a key for the work, or says what came of it. `scope` is the API key's id, so that clients cannot collide.
+
+    `given_up` are the claims (by `until`) of which the caller knows that nobody works for them any more.
+    """
+    until = tx.now + lease
+    new = {"scope": scope, "key": key, "fingerprint": fingerprint, "created_at": tx.now, "lease_until": until}
     if insert_new(tx, idempotency, new):
-        return Claim("mine")
+        return Claim("mine", until=until)
     row = tx.execute(select(idempotency).where(_is(scope, key)).with_for_update()).first()
     if row is None:  # released or purged between the two statements
-        return Claim("mine") if insert_new(tx, idempotency, new) else Claim("busy")
+        return Claim("mine", until=until) if insert_new(tx, idempotency, new) else Claim("busy")
     if tx.now - row.created_at >= KEPT:
         tx.execute(delete(idempotency).where(_is(scope, key)))
         return claim(tx, scope, key, fingerprint, lease)
-    return _existing(tx, row, fingerprint, lease)
-
-
-def _existing(tx: Transaction, row: Row[Any], fingerprint: str, lease: timedelta) -> Claim:
     if row.fingerprint != fingerprint:
         return Claim("other_body")
     if row.lease_until is None:
         return Claim("done", row.grade_id, row.job_id)
-    if _held(row.lease_until, tx.now, lease):
+    if row.lease_until not in given_up and _held(row.lease_until, tx.now, lease):
         return Claim("busy")
-    tx.execute(update(idempotency).where(_is(row.scope, row.key)).values(lease_until=tx.now + lease))
-    return Claim("mine")
+    tx.execute(update(idempotency).where(_is(scope, key)).values(lease_until=until))
+    return Claim("mine", until=until)
+
+
+def is_busy(
+    tx: Transaction, scope: str, key: str, lease: timedelta = LEASE, given_up: Collection[datetime] = ()
+) -> bool:
+    """Whether somebody works for a key, so that to claim it would be in vain."""
+    until = tx.execute(select(idempotency.c.lease_until).where(_is(scope, key))).scalar()
+    return until is not None and until not in given_up and _held(until, tx.now, lease)
 
 
 def _held(until: datetime, now: datetime, lease: timedelta) -> bool:
@@ -67,15 +94,18 @@ def _held(until: datetime, now: datetime, lease: timedelta) -> bool:
     return now < until <= now + 2 * lease
 
 
-def settle(tx: Transaction, scope: str, key: str, *, grade_id: str | None = None, job_id: str | None = None) -> None:
-    """Ends the work, in the transaction that keeps its result."""
+def settle(
+    tx: Transaction, scope: str, key: str, claim: Claim, *, grade_id: str | None = None, job_id: str | None = None
+) -> None:
+    """Ends the work, in the transaction that keeps its result; raises ClaimLost, and then nothing may be kept."""
     result = {"lease_until": None, "grade_id": grade_id, "job_id": job_id}
-    tx.execute(update(idempotency).where(_is(scope, key)).values(**result))
+    if tx.execute(update(idempotency).where(_mine(scope, key, claim)).values(**result)).rowcount != 1:
+        raise ClaimLost
 
 
-def release(tx: Transaction, scope: str, key: str) -> None:
-    """Gives a claim up after an error: the same request may try again."""
-    tx.execute(delete(idempotency).where(_is(scope, key), idempotency.c.lease_until.is_not(None)))
+def release(tx: Transaction, scope: str, key: str, claim: Claim) -> None:
+    """Gives a claim up after an error: the same request may try again. One that is settled or lost stays as it is."""
+    tx.execute(delete(idempotency).where(_mine(scope, key, claim)))
 
 
 def purge(tx: Transaction) -> int:
@@ -85,3 +115,8 @@ def purge(tx: Transaction) -> int:
 
 def _is(scope: str, key: str) -> ColumnElement[bool]:
     return and_(idempotency.c.scope == scope, idempotency.c.key == key)
+
+
+def _mine(scope: str, key: str, claim: Claim) -> ColumnElement[bool]:
+    assert claim.until is not None, "only a claim that is mine can be ended"
+    return and_(_is(scope, key), idempotency.c.lease_until == claim.until)

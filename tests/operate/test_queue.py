@@ -17,6 +17,8 @@ from api.config import Settings
 from api.errors import Refused
 from api.metrics import Metrics
 from api.queue import GradingQueue
+from api.routes.grades import GradeRequest
+from api.store import idempotency
 from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
@@ -138,3 +140,28 @@ def test_a_request_that_takes_too_long_is_answered_and_keeps_its_place(tmp_path:
     assert late.json()["title"] == "Timed out"
     assert late.headers["retry-after"] == "5"
     assert next_one.status_code == 429
+
+
+def test_who_waits_for_an_equal_request_takes_no_place(service: MakeService) -> None:
+    """A process that was killed in the middle leaves keys that nobody works for; their clients all come back."""
+    client = service(grading_slots=1, queue_length=0)
+    store = client.app.state.stores.open()  # type: ignore[attr-defined]
+    keys = [f"key-{number}" for number in range(6)]
+    with store.write() as tx:
+        mark = idempotency.fingerprint(GradeRequest.model_validate(ANSWER).model_dump(mode="json"))
+        dead = [idempotency.claim(tx, "", key, mark) for key in keys]
+    with ThreadPoolExecutor(len(keys)) as pool:
+        sent = [
+            pool.submit(client.post, "/v1/grades", json=ANSWER, headers={"idempotency-key": key}) for key in keys[1:]
+        ]
+        for number in range(5):
+            assert client.post("/v1/grades", json=ANSWER, headers={"idempotency-key": f"n-{number}"}).status_code == 200
+        assert not any(one.done() for one in sent)
+        with store.write() as tx:
+            idempotency.release(tx, "", keys[1], dead[1])
+        assert sent[0].result().status_code == 200
+        for key, claim in zip(keys, dead, strict=True):
+            with store.write() as tx:
+                idempotency.release(tx, "", key, claim)
+        # All at once now, with one place and no line: some are sent away, and none is told that it is still in work.
+        assert {one.result().status_code for one in sent} <= {200, 429}

@@ -32,8 +32,8 @@ def fill(store: Store, keep: Keep) -> str:
     with store.write() as tx:
         _, after = grades.override(tx, kept.id, Review("Dana", "of anna-7f3a", score=10))
         grades.override(tx, after.id, Review("Dana", "of anna-7f3a again", score=20))
-        idempotency.claim(tx, "", "k", "m")
-        idempotency.settle(tx, "", "k", grade_id=kept.id)
+        mine = idempotency.claim(tx, "", "k", "m")
+        idempotency.settle(tx, "", "k", mine, grade_id=kept.id)
         rows = [
             jobs.NewRow({"answer": "of anna-7f3a"}, "row of anna-7f3a", SIGN),
             jobs.NewRow({"answer": "x"}, 2, "ben"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
 
 from api.store import Store, grades, idempotency
-from api.store.idempotency import LEASE, Claim
+from api.store.idempotency import LEASE, Claim, ClaimLost
 from tests.api.store.conftest import Clock
 
 Keep = Callable[..., grades.StoredGrade]
@@ -17,9 +20,14 @@ def claim(store: Store, key: str = "k", mark: str = "m", scope: str = "s") -> Cl
         return idempotency.claim(tx, scope, key, mark)
 
 
-def settle(store: Store, grade_id: str | None) -> None:
+def settle(store: Store, mine: Claim, grade_id: str | None) -> None:
     with store.write() as tx:
-        idempotency.settle(tx, "s", "k", grade_id=grade_id)
+        idempotency.settle(tx, "s", "k", mine, grade_id=grade_id)
+
+
+def release(store: Store, mine: Claim) -> None:
+    with store.write() as tx:
+        idempotency.release(tx, "s", "k", mine)
 
 
 def test_of_many_at_once_one_works(store: Store) -> None:
@@ -29,16 +37,17 @@ def test_of_many_at_once_one_works(store: Store) -> None:
 
 
 def test_what_came_of_it_is_given_again(store: Store, keep: Keep) -> None:
-    assert claim(store).state == "mine"
+    mine = claim(store)
+    assert mine.state == "mine"
     kept = keep()
-    settle(store, kept.id)
+    settle(store, mine, kept.id)
     assert claim(store) == Claim("done", kept.id)
 
 
 def test_another_body_is_told_whether_the_first_is_done_or_not(store: Store) -> None:
-    claim(store)
+    mine = claim(store)
     assert claim(store, mark="other").state == "other_body"
-    settle(store, None)
+    settle(store, mine, None)
     assert claim(store, mark="other").state == "other_body"
     assert claim(store) == Claim("done")
 
@@ -48,18 +57,15 @@ def test_the_keys_of_two_clients_are_two_keys(store: Store) -> None:
 
 
 def test_after_an_error_the_same_request_may_try_again(store: Store) -> None:
-    claim(store)
-    with store.write() as tx:
-        idempotency.release(tx, "s", "k")
+    release(store, claim(store))
     assert claim(store).state == "mine"
 
 
 def test_a_release_does_not_undo_what_is_done(store: Store, keep: Keep) -> None:
-    claim(store)
+    mine = claim(store)
     kept = keep()
-    settle(store, kept.id)
-    with store.write() as tx:
-        idempotency.release(tx, "s", "k")
+    settle(store, mine, kept.id)
+    release(store, mine)
     assert claim(store) == Claim("done", kept.id)
 
 
@@ -73,6 +79,38 @@ def test_a_worker_that_died_is_followed_by_one_other(store: Store, clock: Clock)
     assert sorted(states) == ["busy"] * 7 + ["mine"]
 
 
+@pytest.mark.parametrize("jump", [{"seconds": 61}, {"hours": 5}, {"hours": -5}])
+def test_who_was_overtaken_can_neither_settle_nor_release(
+    store: Store, keep: Keep, clock: Clock, jump: dict[str, float]
+) -> None:
+    late = claim(store)
+    clock.advance(**jump)
+    mine = claim(store)
+    assert mine.state == "mine"
+    with pytest.raises(ClaimLost):
+        settle(store, late, None)
+    release(store, late)
+    kept = keep()
+    settle(store, mine, kept.id)
+    with pytest.raises(ClaimLost):
+        settle(store, late, None)
+    assert claim(store) == Claim("done", kept.id)
+
+
+def test_a_claim_that_was_given_up_is_taken_over_at_once_and_no_other_is(store: Store, clock: Clock) -> None:
+    lost = claim(store)
+    assert lost.until is not None
+    clock.advance(seconds=1)
+    for given_up in ((), {lost.until + timedelta(microseconds=1)}):
+        with store.write() as tx:
+            assert idempotency.is_busy(tx, "s", "k", given_up=given_up)
+            assert idempotency.claim(tx, "s", "k", "m", given_up=given_up).state == "busy"
+    with store.write() as tx:
+        assert not idempotency.is_busy(tx, "s", "k", given_up={lost.until})
+        assert idempotency.claim(tx, "s", "k", "m", given_up={lost.until}).state == "mine"
+        assert idempotency.claim(tx, "s", "k", "m", given_up={lost.until}).state == "busy"  # it is another's now
+
+
 def test_a_clock_that_is_set_back_blocks_nobody(store: Store, clock: Clock) -> None:
     claim(store)
     clock.advance(days=-1)
@@ -80,8 +118,7 @@ def test_a_clock_that_is_set_back_blocks_nobody(store: Store, clock: Clock) -> N
 
 
 def test_after_a_day_a_key_is_new(store: Store, keep: Keep, clock: Clock) -> None:
-    claim(store)
-    settle(store, keep().id)
+    settle(store, claim(store), keep().id)
     clock.advance(hours=24)
     assert claim(store, mark="other").state == "mine"
     clock.advance(hours=25)
