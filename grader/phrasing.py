@@ -1,9 +1,10 @@
 """Feedback and a follow-up question in a language model's words, as far as the grade bears them out.
 
-The model gets the grade, not the answer. Each of its sentences names the criterion or misconception it is about; a sentence
-is dropped, and the template's stays, when it is about something the grade does not hold, says the opposite of the verdict,
-speaks of points, links somewhere, has nothing to do with its criterion, or gives away more of the reference than
-`MOST_SHARED` of its content words or a run of `SHARED_RUN` words. The same limits hold for every reader, so that nothing
+The model gets the grade, not the answer. What it says names the criterion or misconception it is about; each sentence of it
+is dropped when it is about something the grade does not hold, says the opposite of the verdict, speaks of points, links
+somewhere, has nothing to do with its criterion, names a function or a number that is not among the facts, or gives away
+more of the reference than `MOST_SHARED` of its content words or a run of `SHARED_RUN` words. Where no sentence is left the
+template's stays. The same limits hold for every reader, so that nothing
 has to be taken out for the candidate.
 """
 
@@ -17,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grader.assist import Assistant
 from grader.evidence import FUNCTION_WORDS
-from grader.judges.prompting import InvalidReply, first_json
-from grader.schema import CriterionResult, MisconceptionResult, Question
+from grader.judges.prompting import InvalidReply, first_json, without_private
+from grader.schema import CriterionResult, EvidenceSpan, MisconceptionResult, Question
 from grader.scoring import Scored
 from grader.text import words
 
@@ -46,6 +47,13 @@ _PRAISE = re.compile(
 _BLAME = re.compile(r"\b(?:wrong\w*|incorrect\w*|missing|missed|forgot\w*|mistake\w*|fail\w*|not mention\w*)\b", re.I)
 _FOREIGN = re.compile(
     r"https?:|www\.|\b(?:points?|score\w*|grade\w*|marks?|percent|rubric|criteri\w+)\b|%|[<>{}]", re.I
+)
+
+
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z“\"'])")
+# Names of code and numbers: `zero_grad`, `torch.no_grad()`, `.grad`, `BatchNorm2d`, 0.9.
+_TERM = re.compile(
+    r"(?<!\w)\.?[A-Za-z]\w*(?:\.\w+)+(?:\(\))?|\.[a-z]\w+|\w*[a-z]_\w+|\w+\(\)|\w*\d[\w.]*|\b[A-Z][a-z]+[A-Z]\w*"
 )
 
 
@@ -77,20 +85,27 @@ def reword(
         return {}, None
     said: dict[str, str] = {}
     for sentence in reply.sentences:
-        text = " ".join(sentence.text.split())
-        if sentence.about not in said and _bears_out(question, scored, sentence.about, text):
-            said[sentence.about] = text
+        if sentence.about in said:
+            continue
+        parts = _SENTENCES.split(" ".join(sentence.text.split()))
+        kept = " ".join(part for part in parts if _bears_out(question, scored, sentence.about, part))
+        if 0 < len(kept) <= MOST_CHARS:
+            said[sentence.about] = kept
     return said, _follow_up(question, point, " ".join(reply.follow_up.split()))
 
 
 def _fact(result: CriterionResult) -> dict[str, str | None]:
-    quote = " ".join(span.text for span in result.evidence)[:MOST_CHARS]
+    quote = _quoted(result.evidence)
     return {"id": result.id, "verdict": result.verdict, "point": result.statement, "quote": quote, "hint": result.hint}
 
 
 def _mistake(found: MisconceptionResult) -> dict[str, str | None]:
-    quote = " ".join(span.text for span in found.evidence)[:MOST_CHARS]
+    quote = _quoted(found.evidence)
     return {"id": found.id, "verdict": "misconception", "quote": quote, "correction": found.correction}
+
+
+def _quoted(evidence: Sequence[EvidenceSpan]) -> str:
+    return without_private(" ".join(span.text for span in evidence))[:MOST_CHARS]
 
 
 def _bears_out(question: Question, scored: Scored, about: str, text: str) -> bool:
@@ -99,22 +114,30 @@ def _bears_out(question: Question, scored: Scored, about: str, text: str) -> boo
         return False
     for found in scored.misconceptions:
         if found.id == about:
-            allowed = [found.correction, found.statement or "", *(span.text for span in found.evidence)]
-            return not _PRAISE.search(text) and _is_tied(text, allowed)
+            facts = [found.correction, found.statement or "", *(span.text for span in found.evidence)]
+            return (
+                not _PRAISE.search(text) and _is_tied(text, facts) and not _new_terms(text, [question.prompt, *facts])
+            )
     result = next((one for one in scored.criteria if one.id == about), None)
     if result is None or result.verdict == "abstained":
         return False
     if (_BLAME if result.verdict == "met" else _PRAISE).search(text):
         return False
-    allowed = [result.statement or "", result.hint or "", *(span.text for span in result.evidence)]
-    return _is_tied(text, allowed) and not gives_away(question, text, own=[span.text for span in result.evidence])
+    theirs = [span.text for span in result.evidence]
+    known = [question.prompt, result.hint or "", *theirs]  # what a candidate may see of it
+    if _new_terms(text, known + [result.statement or ""] * (result.verdict == "met")):
+        return False
+    facts = [result.statement or "", result.hint or "", *theirs]
+    return _is_tied(text, facts) and not gives_away(question, text, own=theirs)
 
 
 def _follow_up(question: Question, point: CriterionResult | None, text: str) -> str | None:
     if not text.endswith("?") or not 10 <= len(text) <= MOST_CHARS or _FOREIGN.search(text):
         return None
     about = [point.statement or "", point.hint or ""] if point else [question.prompt, *question.reference_answers]
-    return text if _is_tied(text, about) and not gives_away(question, text, own=()) else None
+    known = [question.prompt, point.hint or "", *(span.text for span in point.evidence)] if point else about
+    bears_out = _is_tied(text, about) and not _new_terms(text, known)
+    return text if bears_out and not gives_away(question, text, own=()) else None
 
 
 def gives_away(question: Question, text: str, own: Iterable[str]) -> bool:
@@ -131,6 +154,16 @@ def gives_away(question: Question, text: str, own: Iterable[str]) -> bool:
         if len((content - theirs) & _content([secret])) > MOST_SHARED * max(len(content), 3):
             return True
     return False
+
+
+def _new_terms(text: str, known: Sequence[str]) -> bool:
+    """Whether a text names a function, an attribute or a number that the known texts do not."""
+    given = {term for source in known for term in _terms(source)}
+    return any(term not in given for term in _terms(text))
+
+
+def _terms(text: str) -> list[str]:
+    return [term.strip(".()").casefold() for term in _TERM.findall(text) if term not in {"e.g", "i.e"}]
 
 
 def _is_tied(text: str, allowed: Sequence[str]) -> bool:

@@ -7,6 +7,8 @@ is credited or blamed, one for the passage that shows it. What a model says does
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
 import threading
 import time
@@ -21,7 +23,7 @@ from grader.judges.language import Consultation, Usage, Writing
 from grader.judges.prompting import SYSTEM, VERDICTS, VERSION, LlmVerdict, abstention, answer_block, delimiter, show
 from grader.schema import Criterion, EvidenceSpan, Judgement
 
-# What the model may say for each verdict: they differ in their first token.
+# What the model may say for each verdict: they differ in their first letter.
 SAID: dict[LlmVerdict, str] = {"met": "met", "not_met": "not met", "contradicted": "contradicted"}
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Share of all probability that the offered words must have together; below it the model does not take part.
@@ -69,7 +71,7 @@ class TransformersJudge:
         ends = time.monotonic() + seconds
         with self._held(ends), torch.inference_mode():
             model, tokenizer = self.load()
-            ids = self._ids(_chat(tokenizer, system, self._inert(prompt))).to(model.device)
+            ids = torch.tensor([self._ids(_chat(tokenizer, system, self._inert(prompt)))], device=model.device)
             made = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -100,32 +102,25 @@ class TransformersJudge:
         passages = _passages(case)
         shown = "\n".join(f"[{label}] {one.text}" for label, one in zip(LABELS, passages, strict=False))
         block = self._inert(answer_block(case.index.question, shown, delimiter(case)))
-        prompts = [
-            self._ids(_chat(tokenizer, SYSTEM, f"{block}\n\n{ASK.format(statement=one.statement)}") + "Verdict:")
-            for one in criteria
-        ]
+        asks = [_chat(tokenizer, SYSTEM, f"{block}\n\n{ASK.format(statement=one.statement)}") for one in criteria]
         # The prefix ends where any criterion could begin, so that it is the same alone and in company.
         start, other = (
             self._ids(_chat(tokenizer, SYSTEM, f"{block}\n\n{ASK.format(statement=text)}")) for text in ("#", "a")
         )
-        shared = min(_common(start[0], ids[0]) for ids in (other, *prompts))
+        shared = min(_common(start, ids) for ids in (other, *map(self._ids, asks)))
         with torch.inference_mode():
-            reader = _Reader(model, start[:, :shared])
+            reader = _Reader(model, torch.tensor([start[:shared]]))
             judgements = []
-            for criterion, prompt in zip(criteria, prompts, strict=True):
+            for criterion, ask in zip(criteria, asks, strict=True):
                 if time.monotonic() > ends:
                     raise JudgeUnavailable("timeout", "the language model took too long")
-                judgements.append(self._one(case, criterion, reader, prompt[:, shared:], passages))
+                judgements.append(self._one(case, criterion, reader, f"{ask}Verdict:", passages))
         return Consultation(judgements, Usage(reader.read, 0))
 
     def _one(
-        self, case: Case, criterion: Criterion, reader: _Reader, ask: Any, passages: Sequence[_Passage]
+        self, case: Case, criterion: Criterion, reader: _Reader, asked: str, passages: Sequence[_Passage]
     ) -> Judgement:
-        import torch
-
-        logits = reader.next(ask)
-        offered = [self._token(" " + SAID[verdict]) for verdict in VERDICTS]
-        every = torch.softmax(logits, dim=-1)[offered].tolist()
+        every = self._chances(reader, asked, [f" {SAID[verdict]}" for verdict in VERDICTS])
         taking_part = sum(every)
         if not taking_part >= LEAST_TAKING_PART:
             return abstention(criterion)
@@ -133,9 +128,9 @@ class TransformersJudge:
         verdict = max(VERDICTS, key=lambda name: chances[name])
         evidence: tuple[EvidenceSpan, ...] = ()
         if verdict != "not_met":
-            said = self._ids(f" {SAID[verdict]}\nPassage: [").to(ask.device)
-            labels = [self._token(label) for label in LABELS[: len(passages)]]
-            best = int(reader.next(torch.cat([ask, said], dim=1))[labels].argmax())
+            labels = LABELS[: len(passages)]
+            found = self._chances(reader, f"{asked} {SAID[verdict]}\nPassage: [", list(labels))
+            best = found.index(max(found))
             evidence = (case.quote((passages[best].first, passages[best].last)),)
         return Judgement(
             criterion_id=criterion.id,
@@ -145,14 +140,30 @@ class TransformersJudge:
             judged_by="llm",
         )
 
+    def _chances(self, reader: _Reader, text: str, offered: Sequence[str]) -> list[float]:
+        """How likely the model goes on from a text with each of some words: by the first token in which they differ.
+
+        Where that is depends on the tokenizer: some join a blank or a bracket with what follows it, others do not.
+        """
+        import torch
+
+        if len(offered) == 1:
+            return [1.0]
+        rows = [self._ids(text + word) for word in offered]
+        differ = min(_common(rows[0], row) for row in rows[1:])
+        tokens = [row[differ] for row in rows]
+        if len(set(tokens)) < len(tokens):
+            raise JudgeError("The model's tokenizer does not tell the offered words apart; take another model.")
+        logits = reader.next(torch.tensor([rows[0][reader.length : differ]]))
+        chances: list[float] = torch.softmax(logits, dim=-1)[tokens].tolist()
+        return chances
+
     # ---- tokens ------------------------------------------------------------------------------------------------------
 
-    def _ids(self, text: str) -> Any:
-        """Shape (1, tokens). A chat template writes its own special tokens; none are added to it."""
-        return self.load()[1](text, return_tensors="pt", add_special_tokens=False).input_ids
-
-    def _token(self, text: str) -> int:
-        return int(self.load()[1](text, add_special_tokens=False).input_ids[0])
+    def _ids(self, text: str) -> list[int]:
+        """Tokens. A chat template writes its own special tokens; none are added to it."""
+        ids: list[int] = self.load()[1](text, add_special_tokens=False).input_ids
+        return ids
 
     def _inert(self, text: str) -> str:
         """The text without the tokens that a chat template is made of, whatever this model's are."""
@@ -181,27 +192,31 @@ class _Held:
 
 
 class _Reader:
-    """A model that has read a prefix, and says what comes next after continuations of it. `read` counts tokens."""
+    """A model that has read a prefix of `length` tokens, and says what comes next after continuations of it.
+
+    `read` counts tokens.
+    """
 
     def __init__(self, model: Any, prefix: Any) -> None:
         from transformers import DynamicCache
 
         self._model = model
+        # Its name before and since transformers 5.2x; the older one is to go.
+        self._keyword = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         self._cache = DynamicCache(config=model.config)
-        model(input_ids=prefix.to(model.device), past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        self._prefix = prefix
-        self.read = int(prefix.shape[1])
+        self.read = self.length = 0
+        self._logits(prefix, self._cache)
+        self.length = int(prefix.shape[1])
 
     def next(self, continuation: Any) -> Any:
         """Logits (vocabulary,) in float32 of the token after prefix and continuation."""
-        import copy
-
         # Some caches (sliding windows) cannot be cut back, so every continuation gets its own copy of the prefix.
-        cache = copy.deepcopy(self._cache)
-        out = self._model(
-            input_ids=continuation.to(self._model.device), past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        self.read += int(continuation.shape[1])
+        return self._logits(continuation, copy.deepcopy(self._cache))
+
+    def _logits(self, ids: Any, cache: Any) -> Any:
+        given = {self._keyword: cache, "use_cache": True, "logits_to_keep": 1}
+        out = self._model(input_ids=ids.to(self._model.device), **given)
+        self.read += int(ids.shape[1])
         return out.logits[0, -1].float().cpu()
 
 
@@ -231,11 +246,10 @@ def _passages(case: Case) -> list[_Passage]:
     return found
 
 
-def _common(one: Any, other: Any) -> int:
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """Length of the common beginning of two rows of tokens, at least one short of either."""
     most = min(len(one), len(other)) - 1
-    same = (one[:most] == other[:most]).tolist()
-    return same.index(False) if False in same else most
+    return next((place for place in range(most) if one[place] != other[place]), most)
 
 
 def _load(name: str, device: str, revision: str | None) -> tuple[Any, Any]:
