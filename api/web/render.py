@@ -20,6 +20,8 @@ PRACTICE_COOKIE = "practice"
 MACHINE_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 SMALL_WORDS = frozenset("a an and as at by for in of on or the to vs with".split())
+# Short words of tags that are abbreviations although they could be spoken as a word.
+ABBREVIATIONS = frozenset("ai api asr aws cpu gan gpu io iot orm os rag tpu ui uri url ux".split())
 _SOFT_BREAK = re.compile(r"(?<=\S)[ \t]*\n(?=[^\s`#>*+\-|\d])")
 
 _environment = Environment(
@@ -33,9 +35,12 @@ _environment = Environment(
 
 
 def topic_name(tag: str) -> str:
-    """A tag as a heading: `nn-module` becomes `NN module`; short words are taken for abbreviations."""
-    words = [word.upper() if len(word) <= 3 and word not in SMALL_WORDS else word for word in tag.split("-")]
-    text = " ".join(words)
+    """A tag as a heading: `nn-module` becomes `NN module`; short words without a vowel are taken for abbreviations."""
+
+    def is_short_for(word: str) -> bool:
+        return word in ABBREVIATIONS or (len(word) <= 3 and word not in SMALL_WORDS and not set(word) & set("aeiouy"))
+
+    text = " ".join(word.upper() if is_short_for(word) else word for word in tag.split("-"))
     return text[:1].upper() + text[1:]
 
 

@@ -176,10 +176,11 @@ def test_no_address_leads_elsewhere(wanted: str) -> None:
 
 
 def test_words_of_tags_and_lines_of_references() -> None:
-    assert [topic_name(tag) for tag in ("nn-module", "gpu", "state-of-the-art", "training-loop")] == [
+    assert [topic_name(tag) for tag in ("nn-module", "gpu", "state-of-the-art", "air", "sql")] == [
         "NN module",
         "GPU",
-        "State of the ART",
-        "Training loop",
+        "State of the art",
+        "Air",
+        "SQL",
     ]
     assert reflow("one\ntwo\n\nthree\n- four\n    five\n") == "one two\n\nthree\n- four\n    five"
