@@ -155,15 +155,37 @@ _OPPOSITES = {
 }  # fmt: skip
 
 
+# Verbs that state facts, by which a sentence without an auxiliary can be denied.
+_VERBS = re.compile(
+    r"\b(absorb|add|allow|apply|attract|bind|block|break|bring|build|carry|cause|change|clear|compare|compute|connect|contain"
+    r"|control|convert|copy|create|cross|decide|define|depend|describe|destroy|divide|drop|emit|expand|fall|form|give|grow"
+    r"|guarantee|have|help|hold|increase|keep|last|lead|learn|limit|lock|make|mean|measure|move|need|open|pass|prevent|produce"
+    r"|protect|provide|reach|read|record|reduce|reflect|release|remove|repeat|require|return|rise|rotate|run|scatter|send"
+    r"|separate|share|show|slow|split|spread|start|stay|stop|store|take|transport|travel|turn|update|use|work|write)"
+    r"(e?s)?\b"
+)
+_SMALL = re.compile(r"\b(?:the|an?|is|are|was|were|it|its|of|which|that|this|these)\s+", re.IGNORECASE)
+
+
 def _derived(reference: str) -> Draft:
-    """One criterion a sentence, with what its negation or an opposite word makes of it as a wrong version."""
+    """One criterion a sentence: a terse wording as exemplar, and as wrong versions what an opposite word or a negation makes.
+
+    What people commonly get wrong, and other right wordings, no program can know: the author or a model adds them.
+    """
     sentences = [segment.text for segment in split(normalise(reference)) if len(segment.words) >= 4]
     criteria = []
     for sentence in sentences[:MOST_CRITERIA]:
-        topic = " ".join(word for word in words(sentence) if len(word) > 3)
-        wrong = [text for text in (_negated(sentence), _reversed(sentence)) if text]
+        topic = [word for word in words(sentence) if len(word) > 3][
+            :2
+        ]  # an id is shown; more would give the point away
+        terse = _SMALL.sub("", sentence)
         criteria.append(
-            DraftCriterion(name=topic[:60] or "point", statement=sentence[:600], exemplars=[], contradictions=wrong)
+            DraftCriterion(
+                name=" ".join(topic)[:60] or "point",
+                statement=sentence[:600],
+                exemplars=[terse] if terse != sentence and len(words(terse)) >= 3 else [],
+                contradictions=[text for text in (_reversed(sentence), _negated(sentence)) if text],
+            )
         )
     return Draft(reference_answer=reference, criteria=criteria)
 
@@ -171,6 +193,9 @@ def _derived(reference: str) -> Draft:
 def _negated(sentence: str) -> str | None:
     if re.search(r"\b(?:not|never|no)\b|n't\b", sentence):
         return re.sub(r"\b(?:not|never) ", "", sentence, count=1) if re.search(r"\b(?:not|never) ", sentence) else None
+    auxiliary, verb = _AUXILIARY.search(sentence), _VERBS.search(sentence)
+    if verb and (auxiliary is None or verb.start() < auxiliary.start()):
+        return f"{sentence[: verb.start()]}{'does' if verb[2] else 'do'} not {verb[1]}{sentence[verb.end() :]}"
     changed = _AUXILIARY.sub(r"\1 not", sentence, count=1)
     return changed if changed != sentence else f"It is not true that {sentence[0].lower()}{sentence[1:]}"
 

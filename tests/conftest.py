@@ -42,23 +42,36 @@ WEATHER_BANK = Path(__file__).parent / "weather_bank"
 START_LIMIT = 300.0
 
 
+@contextmanager
+def _folder_in_environment(name: str, folder: Path) -> Iterator[Path]:
+    before = os.environ.get(name)
+    os.environ[name] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = before
+
+
 @pytest.fixture(scope="session", autouse=True)
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a store goes that no test says anything about, so that nobody's own grades are touched."""
-    before = os.environ.get("XDG_DATA_HOME")
-    folder = tmp_path_factory.mktemp("data")
-    os.environ["XDG_DATA_HOME"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["XDG_DATA_HOME"]
-    else:
-        os.environ["XDG_DATA_HOME"] = before
+    with _folder_in_environment("XDG_DATA_HOME", tmp_path_factory.mktemp("data")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's cache folder: empty at first, then shared, so that the shipped bank is embedded once for all tests."""
+    with _folder_in_environment("XDG_CACHE_HOME", tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def real_grader(tmp_path_factory: pytest.TempPathFactory) -> Grader:
-    """The grader as it ships: embedded model, shipped bank, an empty cache."""
-    return Grader.load(device="cpu", cache_folder=tmp_path_factory.mktemp("embeddings"))
+def real_grader(cache_home: Path) -> Grader:
+    """The grader as it ships: embedded model, shipped bank."""
+    del cache_home
+    return Grader.load(device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -188,6 +188,7 @@ def benchmark(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="quality: the figures that have a goal, as JSON.")] = False,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="speed: how many answers are timed.")] = 60,
+    encoder: Annotated[str, typer.Option("--encoder", help="quality: as for `grader grade`.")] = "embedded",
     device: DeviceOption = "auto",
 ) -> None:
     """Measure how well it grades (the quality card), or how fast. Needs a source checkout."""
@@ -195,7 +196,7 @@ def benchmark(
 
     if what is Benchmark.speed:
         raise typer.Exit(benchmarking.speed(rounds, device))
-    raise typer.Exit(benchmarking.quality(data, output, cache, device, question or [], as_json=json))
+    raise typer.Exit(benchmarking.quality(data, output, cache, encoder, device, question or [], as_json=json))
 
 
 @questions_app.callback()

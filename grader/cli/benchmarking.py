@@ -19,7 +19,14 @@ from grader.errors import BankError, GraderError, Problem
 
 
 def quality(
-    data: Path | None, card_file: Path | None, cache: Path | None, device: str, questions: list[str], *, as_json: bool
+    data: Path | None,
+    card_file: Path | None,
+    cache: Path | None,
+    encoder: str,
+    device: str,
+    questions: list[str],
+    *,
+    as_json: bool,
 ) -> int:
     """Measures the quality card and prints it, or writes it to a file."""
     if data is not None and not data.is_dir():
@@ -28,7 +35,7 @@ def quality(
     for name in questions:
         bank.question(name)  # a mistyped id is told at once, not after the model has loaded
     run, card = _module("benchmarks.quality.run"), _module("benchmarks.quality.card")
-    grader = load(bank, "embedded", device)
+    grader = load(bank, encoder, device)
     begun = time.monotonic()
     console = Console(stderr=True)
     measured = run.quality_card(

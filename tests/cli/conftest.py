@@ -64,15 +64,9 @@ samples:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands keep embeddings, so that the user's own cache is left alone."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def run(cache: Path) -> Callable[..., Result]:
+def run(cache_home: Path) -> Callable[..., Result]:
     """Runs a command in this process, with the hashing encoder where it takes one."""
-    runner = CliRunner(env={"XDG_CACHE_HOME": str(cache), "NO_COLOR": "1", "COLUMNS": "200"})
+    runner = CliRunner(env={"XDG_CACHE_HOME": str(cache_home), "NO_COLOR": "1", "COLUMNS": "200"})
 
     def invoke(*arguments: object, input: str | bytes | None = None) -> Result:
         words = [str(argument) for argument in arguments]
@@ -83,10 +77,10 @@ def run(cache: Path) -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def environment(cache: Path) -> dict[str, str]:
+def environment(cache_home: Path) -> dict[str, str]:
     """The environment of a command in a process of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRADER_", "COV_"))}
-    return kept | {"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    return kept | {"XDG_CACHE_HOME": str(cache_home), "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONUTF8": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_card_of_one_question_goes_to_a_file(tmp_path: Path, environment: dict[str, str]) -> None:
     card = tmp_path / "card.md"
-    words = ["benchmark", "quality", "--question", "grad-attribute", "--output", str(card), "--device", "cpu"]
+    words = ["benchmark", "quality", "--question", "grad-attribute", "--output", str(card), "--encoder", "hashing"]
     done = CliRunner(env=environment).invoke(app, words)
     assert done.exit_code == 0, done.output
     page = card.read_text(encoding="utf-8")
     assert page.startswith("# Quality card\n")
     assert "unseen writers: Spearman" in page
+    assert "encoder: `hashing 1`" in page
     assert "give their folder with `--data DIR`" in page
 
 

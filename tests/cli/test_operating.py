@@ -114,9 +114,9 @@ def test_a_database_that_cannot_be_used_is_one_line(environment: dict[str, str],
 
 
 @pytest.fixture
-def tiny(tiny_bank: Path, cache: Path) -> Grader:
+def tiny(tiny_bank: Path) -> Grader:
     """A grader of a small bank that a test may change, loaded as the commands do."""
-    return Grader.load(tiny_bank, encoder="hashing", cache_folder=cache)
+    return Grader.load(tiny_bank, encoder="hashing")
 
 
 @pytest.fixture

@@ -98,6 +98,27 @@ def test_a_model_that_fails_is_named_and_the_reference_serves() -> None:
     assert all(criterion.contradictions for criterion in question.criteria)
 
 
+def test_a_reference_is_taken_apart_into_right_and_wrong_wordings() -> None:
+    reference = (
+        "Chlorophyll absorbs red light more than green. Molecules carry the energy on. The water is split there. "
+        "Sugar does not need light. Here comes nothing known."
+    )
+    criteria = draft_question("How do plants feed?", reference, None)[0].criteria
+    assert [criterion.id for criterion in criteria][:2] == ["chlorophyll-absorbs", "molecules-carry"]
+    assert [criterion.contradictions for criterion in criteria] == [
+        (
+            "Chlorophyll absorbs red light less than green.",
+            "Chlorophyll does not absorb red light more than green.",
+        ),
+        ("Molecules do not carry the energy on.",),
+        ("The water is not split there.",),
+        ("Sugar does need light.",),
+        ("It is not true that here comes nothing known.",),
+    ]
+    assert criteria[2].exemplars == ("water split there.",)
+    assert criteria[4].exemplars == ()
+
+
 @pytest.mark.parametrize("author", [None, Author("no", "no"), Author(None)])
 def test_without_reference_and_model_it_says_what_to_do(author: Author | None) -> None:
     with pytest.raises(InvalidQuestion, match="--reference"):
