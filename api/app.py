@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +22,7 @@ from api.rates import RateLimit, address_of, key_of
 from api.routes import batch, grades, health, jobs, people, questions, reviews
 from api.security import HeadAsGet, SameSiteOnly, SecurityHeaders
 from api.state import GraderState, StoreState
+from api.store.engine import utc_now
 from api.tracing import SILENT, Tracing
 from api.upkeep import Upkeep
 from api.web import pages
@@ -34,8 +35,15 @@ DESCRIPTION = """Grades free-text answers to open questions: offline, the same e
 every point. Errors are problem+json (RFC 9457). Offsets are half-open code points into the answer as it was sent."""
 
 
-def create_app(settings: Settings | None = None, load: Callable[[], Grader | Library] | None = None) -> FastAPI:
-    """The ASGI app. `load` makes the grader, or those of several banks (default: from the settings), in the background."""
+def create_app(
+    settings: Settings | None = None,
+    load: Callable[[], Grader | Library] | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """The ASGI app. `load` makes the grader, or those of several banks (default: from the settings), in the background.
+
+    `clock` is what everything that is kept is dated by; whatever is measured goes by a clock that nobody can set.
+    """
     chosen = settings or Settings()
 
     def load_from_settings() -> Library:
@@ -51,7 +59,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Grader | Lib
     tracing = Tracing(chosen.otlp_endpoint) if chosen.otlp_endpoint else None
     metrics = Metrics(tracing)
     state = GraderState(load or load_from_settings, metrics)
-    stores = StoreState(chosen.database)
+    stores = StoreState(chosen.database, clock)
     queue = GradingQueue(chosen.grading_slots, chosen.queue_length, chosen.queue_seconds, metrics)
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +13,7 @@ from fastapi import Depends, Request
 from api.errors import NotReady
 from api.metrics import Metrics
 from api.store import Store
+from api.store.engine import utc_now
 from grader.errors import GraderError
 from grader.library import Library
 from grader.pipeline import Grader
@@ -96,8 +98,9 @@ LoadedGrader = Annotated[Library, Depends(get_grader)]
 class StoreState:
     """Opens the store once, at the first use: to make an app touches no file."""
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, clock: Callable[[], datetime] = utc_now) -> None:
         self._url = url
+        self._clock = clock
         self._store: Store | None = None
         self._lock = threading.Lock()
 
@@ -105,7 +108,7 @@ class StoreState:
         """The store; raises StoreError. Blocks, so call it off the event loop."""
         with self._lock:
             if self._store is None:
-                self._store = Store.open(self._url)
+                self._store = Store.open(self._url, clock=self._clock)
             return self._store
 
     def close(self) -> None:
