@@ -51,6 +51,9 @@ _SHARED_WORDS = frozenset("a am an as at be but do had he her him i in is me no 
 OFF_TOPIC_MARGIN = 0.10
 OFF_TOPIC_CLOSENESS = 0.60
 UNRELATED_CLOSENESS = 0.15
+# Below this no sentence comes near any wording of the rubric; of 300 right answers set aside from training one is farther
+# away, analogies without a single technical word among them.
+FAR_FROM_RUBRIC = 0.38
 
 _ITEM_BORDER = re.compile(r"[,;|/•\n]|->|=>|→|\s-\s|\.\s")
 
@@ -129,6 +132,14 @@ def off_topic(index: QuestionIndex, answer: AnswerVectors, neighbours: Neighbour
             message=f"The answer is closer to another question ({neighbours.question_ids[best]}) than to this one.",
         )
     return None
+
+
+def far_from_rubric(index: QuestionIndex, answer: AnswerVectors) -> Flag | None:
+    """Whether no sentence of the answer comes near any right wording of any criterion; `scoring` may drop the suspicion."""
+    wordings = np.concatenate([criterion.right for criterion in index.criteria])
+    if float(closest(answer.spans.vectors, wordings).max()) >= FAR_FROM_RUBRIC:
+        return None
+    return Flag(code="off_topic", message="No sentence of the answer comes near any point that the question asks for.")
 
 
 def _refuse(code: FlagCode, message: str, flags: Iterable[Flag] = ()) -> Inspection:

@@ -119,8 +119,10 @@ def prepare(
     if trained.reader is not None and layers is not None:
         logits = trained.reader.read(index.question.id, texts[0])
     case = Case(index, text, answer_vectors, None if layers is None else layers[1:], trained.heads, logits)
-    off_topic = guards.off_topic(index, case.vectors, neighbours)
-    return Prepared(index, text, (*inspection.flags, *([off_topic] if off_topic else [])), case)
+    elsewhere = [guards.off_topic(index, case.vectors, neighbours)]
+    if trained.heads is not None:  # the rubric has many wordings, and the encoder is the one the limit is for
+        elsewhere.append(guards.far_from_rubric(index, case.vectors))
+    return Prepared(index, text, (*inspection.flags, *filter(None, elsewhere)), case)
 
 
 def neighbours_of(index: QuestionIndex, indexes: Sequence[QuestionIndex]) -> guards.Neighbours | None:

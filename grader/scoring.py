@@ -6,7 +6,7 @@ One pure function, no model, no I/O. The rules, in order:
 2. a criterion more likely contradicted than met earns nothing; so does one below `PARTIAL_FROM`;
 3. of a group only the best `any_of` count;
 4. every misconception found takes its penalty; the score never goes below 0;
-5. an answer that looks off topic and covers next to nothing earns no points for words that happen to be close.
+5. an answer that looks off topic and covers little earns no points for words that happen to be close.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from grader.schema import (
 # Shares of a criterion's points, after stretching: below the first nothing is credited, from the second on all of it.
 PARTIAL_FROM = 0.25
 MET_FROM = 0.75
-# Coverage from which on an answer is on topic whatever it looks like: right answers without jargon are far from everything.
+# Coverage from which on an answer is on topic in spite of one suspicion, twice as much in spite of two: right answers without
+# jargon are far from everything.
 ON_TOPIC_COVERAGE = 0.25
 # A misconception is charged only when it is more likely than not.
 MISCONCEPTION_FROM = 0.5
@@ -72,8 +73,8 @@ def score(
 ) -> Scored:
     """Adds the points up. `judgements` has one entry a criterion, in the question's order."""
     shares = [_share(judgement, points) for judgement in judgements]
-    if any(flag.code == "off_topic" for flag in flags):
-        if _earned(question, shares) >= ON_TOPIC_COVERAGE * MAX_SCORE:
+    if suspicions := sum(flag.code == "off_topic" for flag in flags):
+        if _earned(question, shares) >= suspicions * ON_TOPIC_COVERAGE * MAX_SCORE:
             flags = [flag for flag in flags if flag.code != "off_topic"]
         else:
             shares = [0.0] * len(shares)

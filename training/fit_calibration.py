@@ -11,6 +11,7 @@ data. Deterministic; the bootstrap is seeded.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ DATA = Path(__file__).parent / "data"
 UNSEEN = Path(__file__).parent.parent / "benchmarks" / "data"
 REGULARISATION = 0.3  # inverse strength C; chosen by left-out log loss among 0.03, 0.1, 0.3, 1, 3 (benchmarks/LOG.md)
 COVERAGE = 0.90
+MIN_KIND = 15  # answers
 BLANK_POINTS, BLANK_INTERVAL = PointScale(low=0, high=1), Interval(quantile=1, floor=1)
 
 
@@ -194,10 +196,26 @@ def scores(rows: list[Measured], opinions: Opinions, points: PointScale, interva
 
 
 def choose_points(rows: list[Measured], opinions: Opinions) -> PointScale:
-    """The point scale with the least mean absolute error over left-out answers, on a grid of 0.05."""
+    """The point scale with the least mean absolute error over left-out answers, on a grid of 0.05.
+
+    Every kind of answer counts the same, however many were written of it: who will be graded is not known.
+    """
     target = np.array([row.graded.score for row in rows])
+    weights = kind_weights([row.graded.quality for row in rows])
     grid = [PointScale(low=a / 20, high=b / 20) for a in range(0, 9) for b in range(9, 20)]
-    return min(grid, key=lambda p: float(np.abs(scores(rows, opinions, p, BLANK_INTERVAL)[:, 0] - target).mean()))
+
+    def error(points: PointScale) -> float:
+        return float(np.average(np.abs(scores(rows, opinions, points, BLANK_INTERVAL)[:, 0] - target), weights=weights))
+
+    return min(grid, key=error)
+
+
+def kind_weights(kinds: list[str]) -> NDArray[np.float64]:
+    """Shape (answers,): one over the size of the answer's kind; kinds of fewer than MIN_KIND answers are one kind."""
+    sizes = Counter(kinds)
+    merged = [kind if sizes[kind] >= MIN_KIND else "" for kind in kinds]
+    sizes = Counter(merged)
+    return np.array([1.0 / sizes[kind] for kind in merged])
 
 
 def choose_interval(rows: list[Measured], opinions: Opinions, points: PointScale, floor: float = 5.0) -> Interval:

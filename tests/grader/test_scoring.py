@@ -95,6 +95,13 @@ def test_an_answer_that_covers_the_points_is_on_topic_whatever_it_looks_like() -
     assert (result.score, result.outcome, result.flags) == (60.0, "graded", ())
 
 
+def test_two_suspicions_ask_for_twice_the_coverage() -> None:
+    flags = [Flag(code="off_topic", message="elsewhere"), Flag(code="off_topic", message="far from every point")]
+    assert score(question(), said(a=MISSING, b=MET), [], flags[:1], POINTS, INTERVAL).score == 40.0
+    assert score(question(), said(a=MISSING, b=MET), [], flags, POINTS, INTERVAL).score == 0.0
+    assert score(question(), said(a=MET, b=MISSING), [], flags, POINTS, INTERVAL).score == 60.0
+
+
 def test_not_gradable_has_no_number_anywhere() -> None:
     result = not_gradable(question(), "It is empty.")
     assert (result.score, result.interval, result.outcome) == (None, None, "not_gradable")
