@@ -171,5 +171,10 @@ def route_of(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "none"))
 
 
+def new_request_id() -> str:
+    """An id for a request that has none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 def _request_id(given: str) -> str:
-    return given if _GOOD_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if _GOOD_ID.fullmatch(given) else new_request_id()

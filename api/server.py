@@ -128,6 +128,8 @@ class Impatient(H11Protocol):
         content = Problem(type="about:blank", title="Not HTTP", status=400, detail=f"{msg} Send HTTP/1.1.")
         body = content.model_dump_json(exclude_none=True).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close", **HEADERS}
+        headers[logging.REQUEST_ID] = logging.new_request_id()
+        log.info("not http", request_id=headers[logging.REQUEST_ID], status=400)
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:  # else half a response is out already
             for event in (
                 h11.Response(status_code=400, headers=list(headers.items())),

@@ -56,6 +56,9 @@ def test_slow_and_silent_clients_are_cut_off_and_what_is_not_http_gets_a_problem
         assert top.startswith(b"HTTP/1.1 400")
         assert b"application/problem+json" in top
         assert json.loads(content)["title"] == "Not HTTP"
+        sent_id = re.search(rb"\r\nx-request-id: (req_[0-9a-f]+)", top)
+        assert sent_id
+        assert f'"request_id": "{sent_id[1].decode()}"' in "\n".join(running.lines())
     assert httpx.get(f"{running.address}/healthz").status_code == 200
 
 
