@@ -125,7 +125,8 @@ class Authentication:
             return self.page(request, status, title, str(error)) or problem(status, title, str(error), headers=headers)
         page = self.page(request, error.status, error.title, error.detail)
         if page is not None and error.status == 401 and request.method == "GET":
-            return RedirectResponse(f"/login?next={quote(request.url.path, safe='')}", 303)
+            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
         headers = {"www-authenticate": 'Bearer realm="answer-grader"'} if error.status == 401 else None
         return page or problem(error.status, error.title, error.detail, headers=headers)
 

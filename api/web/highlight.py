@@ -57,7 +57,8 @@ def marks_of(grade: Grade) -> list[Mark]:
     for number, result in enumerate(grade.criteria, start=1):
         if result.verdict in {"met", "partial", "contradicted"}:
             tone: Tone = result.verdict
-            marks += [Mark(s.start, s.end, tone, number, label(result.id), f"point-{number}") for s in result.evidence]
+            name = result.hint or label(result.id)
+            marks += [Mark(s.start, s.end, tone, number, name, f"point-{number}") for s in result.evidence]
     for number, found in enumerate(grade.misconceptions, start=len(grade.criteria) + 1):
         marks += [
             Mark(s.start, s.end, "misconception", number, label(found.id), f"point-{number}") for s in found.evidence

@@ -49,7 +49,12 @@ def reflow(text: str) -> str:
     return _SOFT_BREAK.sub(" ", text.strip())
 
 
-_environment.filters |= {"label": label, "topic": topic_name, "reflow": reflow}
+def address(url: str) -> str:
+    """An address as people read it out: without the scheme and the slash at the end."""
+    return re.sub(r"^https?://(www\.)?|/$", "", url)
+
+
+_environment.filters |= {"label": label, "topic": topic_name, "reflow": reflow, "address": address}
 
 
 def _for_every_page(request: Request) -> dict[str, Any]:
@@ -61,6 +66,7 @@ def _for_every_page(request: Request) -> dict[str, Any]:
         "reviews": caller is not None and caller.role in {"reviewer", "admin"},
         "may_see_reference": caller is not None and not caller.is_candidate,
         "signed_in": SESSION_COOKIE in request.cookies,
+        "key_name": caller.name if caller is not None and caller.key_id is not None else None,
     }
 
 
@@ -88,12 +94,19 @@ def error_page(request: Request, status: int, title: str, detail: str, *, refres
         return None
     values = {
         "title": title,
+        "slug": slug(title),
+        "status": status,
         "detail": detail,
         "refresh": refresh and request.method == "GET",
         "sent": request.method == "POST",
         "request_id": getattr(request.state, "request_id", None),
     }
     return page(request, "error.html", values, status)
+
+
+def slug(title: str) -> str:
+    """The key of a title among the texts: `Not found` is `not-found`."""
+    return title.lower().replace(" ", "-")
 
 
 def local_path(wanted: str) -> str:

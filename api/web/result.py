@@ -12,7 +12,7 @@ from typing import Literal
 from api.web.charts import Gauge, Line, gauge, line
 from api.web.compare import Comparison
 from api.web.highlight import Piece, pieces
-from grader.schema import CriterionResult, EvidenceSpan, Grade, Question
+from grader.schema import CriterionResult, EvidenceSpan, Flag, Grade, Question
 
 GroupName = Literal["contradicted", "met", "partial", "not_met", "abstained"]
 # The order on the page; a sign beside each, so that no meaning hangs on colour alone.
@@ -90,6 +90,11 @@ class Result:
     @property
     def penalties(self) -> float:
         return round(sum(found.penalty for found in self.grade.misconceptions), 1)
+
+    @property
+    def notes(self) -> tuple[Flag, ...]:
+        """The flags that the summary does not already put into words."""
+        return tuple(flag for flag in self.grade.flags if flag.message not in self.grade.feedback.summary)
 
     @property
     def is_wide(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -227,11 +225,76 @@ def test_an_answer_of_20000_characters(visit: Visit, good: str, weak: str) -> No
     expect(page.locator(".since")).to_be_visible()
 
 
-def test_dictation_is_offered_where_the_browser_can(visit: Visit) -> None:
-    page = visit().page
+# What a browser that can listen offers, played by the test: `said(words)` is somebody speaking, `fail()` a missing microphone.
+LISTENER = """
+    window.SpeechRecognition = class {
+        start() { window.listening = this; this.results = []; }
+        stop() { this.onend(); }
+        static said(words, isFinal = true) {
+            const heard = Object.assign([{ transcript: words }], { isFinal });
+            const at = window.listening.results.push(heard) - 1;
+            window.listening.onresult({ resultIndex: at, results: window.listening.results });
+        }
+        static fail() { window.listening.onerror({ error: "not-allowed" }); window.listening.onend(); }
+    };
+"""
+DEAF = "delete window.SpeechRecognition; delete window.webkitSpeechRecognition;"
+
+
+def test_dictation_is_not_offered_where_the_browser_cannot(visit: Visit) -> None:
+    visitor = visit()
+    visitor.context.add_init_script(DEAF)
+    visitor.page.goto("/questions/zero-grad")
+    expect(visitor.page.locator("[data-words]")).to_be_visible()  # the script has run
+    expect(visitor.page.get_by_role("button", name="Dictate")).to_be_hidden()
+    expect(visitor.page.locator("#dictate-note")).to_be_hidden()
+    silent = visit(java_script_enabled=False).page
+    silent.goto("/questions/zero-grad")
+    expect(silent.get_by_role("button", name="Dictate")).to_be_hidden()
+
+
+@pytest.mark.parametrize("path", ["/questions/zero-grad", "/interview/run?question=zero-grad&started=1"])
+def test_what_is_dictated_is_written_and_kept(visit: Visit, path: str) -> None:
+    visitor = visit()
+    visitor.context.add_init_script(LISTENER)
+    page = visitor.page
+    page.goto(path)
+    page.locator("#answer").fill("Typed first.")
+    expect(page.locator("#dictate-note")).to_be_hidden()
+    page.get_by_role("button", name="Dictate").click()
+    expect(page.locator("#dictate-note")).to_contain_text("this service never hears it")
+    stop = page.get_by_role("button", name="Stop dictating")
+    expect(stop).to_have_attribute("aria-pressed", "true")
+    page.evaluate("SpeechRecognition.said('it clears', false)")  # not sure yet: nothing is written
+    page.evaluate("SpeechRecognition.said(' It clears the gradients. ')")
+    page.evaluate("SpeechRecognition.said('Once per batch.')")
+    spoken = "Typed first. It clears the gradients. Once per batch."
+    expect(page.locator("#answer")).to_have_value(spoken)
+    expect(page.locator("[data-words]")).to_have_text("9 words")
+    expect(page.locator("[data-saved]")).to_be_visible()
+    stop.click()
+    expect(page.get_by_role("button", name="Dictate")).to_have_attribute("aria-pressed", "false")
+    page.reload()
+    expect(page.locator("#answer")).to_have_value(spoken)
+
+
+def test_a_microphone_that_is_not_there_is_said(visit: Visit) -> None:
+    visitor = visit()
+    visitor.context.add_init_script(LISTENER)
+    page = visitor.page
     page.goto("/questions/zero-grad")
-    can: Any = page.evaluate("Boolean(window.SpeechRecognition || window.webkitSpeechRecognition)")
-    assert page.get_by_role("button", name="Dictate").is_visible() == can
-    if can:
-        page.get_by_role("button", name="Dictate").click()
-        expect(page.locator("#dictate-note")).to_be_visible()
+    page.get_by_role("button", name="Dictate").click()
+    page.evaluate("SpeechRecognition.fail()")
+    expect(page.locator("#dictate-note")).to_contain_text("could not listen")
+    expect(page.get_by_role("button", name="Dictate")).to_be_visible()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_the_end_of_the_time_is_said_and_cuts_nothing_off(visit: Visit, good: str, script: bool) -> None:
+    page = visit(java_script_enabled=script).page
+    page.goto("/interview/run?question=zero-grad&minutes=3&started=1000")
+    expect(page.get_by_role("timer")).to_contain_text("The planned time is over")
+    page.locator("#answer").fill(good)
+    page.get_by_role("button", name="Finish").click()
+    expect(page.locator(".sat > li")).to_have_count(1)
+    expect(page.locator(".sat > li .tallies")).to_be_visible()

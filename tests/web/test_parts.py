@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from api.errors import STATUS, TITLES
 from api.web.charts import gauge, line
 from api.web.compare import compare, word_difference
 from api.web.home import Choice, chosen, sections, topic_of
-from api.web.render import local_path, reflow, topic_name
+from api.web.render import address, local_path, reflow, slug, topic_name
 from api.web.texts import languages, texts_for, texts_in
 from grader.bank import load_bank
 from grader.pipeline import Grader
@@ -26,7 +27,7 @@ TEMPLATES = sorted((WEB / "templates").glob("*.html"))
 def used_keys() -> set[str]:
     """Keys in templates and code; `verdict.` stands for any key that begins so, because the rest is filled in."""
     sources = [path.read_text(encoding="utf-8") for path in [*TEMPLATES, *WEB.glob("*.py")]]
-    found = {key for text in sources for key in re.findall(r"""\bt(?:\.count)?\(\s*["']([a-z_.]+)["']""", text)}
+    found = {key for text in sources for key in re.findall(r"""\bt(?:\.(?:count|get))?\(\s*["']([a-z_.]+)["']""", text)}
     found |= {key for text in sources for key in re.findall(r"""texts_of\(request\)\(["']([a-z_.]+)["']""", text)}
     return found
 
@@ -62,6 +63,20 @@ def test_other_languages_say_the_same_keys() -> None:
     assert "en" in languages()
     for language in languages():
         assert texts_in(language).words.keys() == texts_in("en").words.keys()
+
+
+def test_every_title_of_an_error_has_its_words() -> None:
+    api = WEB.parent
+    texts = "".join(path.read_text(encoding="utf-8") for path in api.glob("*.py"))
+    titles = {title for _, title in STATUS.values()} | set(TITLES.values())
+    titles |= set(re.findall(r"""Refused\(\d+, "([^"]+)\"""", texts))
+    titles |= set(re.findall(r"""title(?:, detail)? = "([^"]+)\"""", texts))
+    titles |= set(re.findall(r"""page\(request, \d+, "([^"]+)\"""", texts))
+    words = texts_in("en").words
+    # These only ever answer programs.
+    titles -= {"Empty file", "Unsupported media type", "Unreadable file", "Still in work"}
+    assert len(titles) > 20
+    assert {title for title in titles if words.get(f"error.title.{slug(title)}") != title} == set()
 
 
 def test_the_language_is_the_first_that_is_here() -> None:
@@ -183,4 +198,5 @@ def test_words_of_tags_and_lines_of_references() -> None:
         "Air",
         "SQL",
     ]
+    assert address("https://www.example.org/a/?b=1/") == "example.org/a/?b=1"
     assert reflow("one\ntwo\n\nthree\n- four\n    five\n") == "one two\n\nthree\n- four\n    five"

@@ -172,6 +172,7 @@ function setUpTimer(shown) {
     const seconds = Math.max(0, Math.round(Number(shown.dataset.ends) - Date.now() / 1000));
     const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
     shown.textContent = seconds ? shown.dataset.left.replace("{}", clock) : shown.dataset.over;
+    shown.parentElement.classList.toggle("over", !seconds);
   };
   tick();
   setInterval(tick, 1000);

@@ -25,6 +25,10 @@ class Texts:
         text = self.words[key]
         return text.format(**values) if values else text
 
+    def get(self, key: str, default: str) -> str:
+        """The text behind a key that need not be there."""
+        return self.words.get(key, default)
+
     def count(self, key: str, number: int, **values: object) -> str:
         """The text for so many: `key.one` for 1, `key.other` for all else; `{n}` is the number."""
         return self(f"{key}.{'one' if number == 1 else 'other'}", n=number, **values)
