@@ -79,7 +79,9 @@ def item_statistics(request: Request, grader: LoadedGrader, store: OpenStore, ca
     """How the questions of the bank do."""
     with store.read() as tx:
         found = grades.find(tx, Filter(owner=caller.owner), limit=MOST_GRADES).grades
-    values = {"items": items(grader.questions, found), "count": len(found), "most": MOST_GRADES}
+    several = len(grader.banks) > 1
+    titles = {question.id: bank.info.title for bank in grader.banks for question in bank.questions} if several else {}
+    values = {"items": items(grader.questions, found), "banks": titles, "count": len(found), "most": MOST_GRADES}
     return page(request, "review_items.html", values)
 
 

@@ -109,7 +109,7 @@ def test_reviewers_see_grades_of_all_banks(web: httpx.Client) -> None:
     queue = web.get("/review", params={"outcome": "", "question": "clouds"}).text
     assert '<optgroup label="Weather">' in queue and "How does a cloud form?" in queue
     items = web.get("/review/items").text
-    assert "How does a cloud form?" in items and "zero_grad()" in items
+    assert "Weather 1. How does a cloud form?" in items and "PyTorch theory 11. What is the purp" in items
     assert "Moist air rises and cools" in web.get("/review/questions/clouds").text
 
 
