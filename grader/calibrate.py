@@ -113,7 +113,6 @@ def fit(grader: Grader, rows: Sequence[GradedOpinion]) -> Fit:
         raise CalibrationError(
             f"The given scores hardly differ (standard deviation {expected.std():.1f} points); add answers of other quality."
         )
-    table = np.stack([_scores(rows, points) for points in GRID])  # (grid, answers)
     before = _scores(rows, shipped.points)
     order = float(spearmanr(before, expected)[0]) if before.std() > 0 else 0.0
     if order < LEAST_ORDER:
@@ -121,6 +120,7 @@ def fit(grader: Grader, rows: Sequence[GradedOpinion]) -> Fit:
             f"The grader orders these answers unlike the people do (rank correlation {order:.2f}); no scale can mend that. "
             "Write more exemplars and contradictions and run `grader train`."
         )
+    table = np.stack([_scores(rows, points) for points in GRID])  # (grid, answers)
     folds = np.arange(len(rows)) % FOLDS
     after = np.zeros(len(rows))
     for fold in range(FOLDS):

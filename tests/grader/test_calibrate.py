@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grader.bank import DEFAULT_BANK, load_bank
-from grader.calibrate import FEWEST, GradedOpinion, fit, read_graded, write
+from grader.calibrate import FEWEST, Fit, GradedOpinion, fit, read_graded, write
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.errors import CalibrationError
@@ -41,8 +41,13 @@ def regraded(rows: list[GradedOpinion], factor: float) -> list[GradedOpinion]:
     return [GradedOpinion(row.opinion, row.expected * factor) for row in rows]
 
 
-def test_strict_graders_get_a_stricter_scale(real_grader: Grader, opinions: list[GradedOpinion]) -> None:
-    found = fit(real_grader, regraded(opinions, 0.6))
+@pytest.fixture(scope="module")
+def found(real_grader: Grader, opinions: list[GradedOpinion]) -> Fit:
+    """Fitted to people who are much stricter."""
+    return fit(real_grader, regraded(opinions, 0.6))
+
+
+def test_strict_graders_get_a_stricter_scale(real_grader: Grader, opinions: list[GradedOpinion], found: Fit) -> None:
     shipped = real_grader.offline.newest.points
     assert found.gain > 1
     assert found.scale.points.high > shipped.high
@@ -51,12 +56,11 @@ def test_strict_graders_get_a_stricter_scale(real_grader: Grader, opinions: list
 
 
 def test_a_fitted_scale_is_used_and_versioned(
-    real_grader: Grader, opinions: list[GradedOpinion], tmp_path: Path
+    real_grader: Grader, opinions: list[GradedOpinion], found: Fit, tmp_path: Path
 ) -> None:
-    found = fit(real_grader, regraded(opinions, 0.6))
     bank = shutil.copytree(DEFAULT_BANK, tmp_path / "bank")
     write(bank, found.scale)
-    stricter = Grader.load(bank, device="cpu", cache_folder=tmp_path / "cache")
+    stricter = Grader.load(bank, encoder=real_grader.encoder)
     row = max(opinions, key=lambda row: row.expected)
     question, answer = row.opinion.prepared.index.question.id, row.opinion.prepared.text.original
     before, after = real_grader.grade(question, answer), stricter.grade(question, answer)
