@@ -51,7 +51,7 @@ def grade_row(grader: Library, request: Mapping[str, Any]) -> tuple[Question | I
         raise RowProblem(str(request["problem"]))
     question = asked(grader, request)
     named = question if isinstance(question, InlineQuestion) else question.id
-    return question, grader.grade(named, str(request["answer"]))
+    return question, grader.grade(named, str(request["answer"]), request.get("judge"))
 
 
 class RowProblem(GraderError):

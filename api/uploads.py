@@ -16,6 +16,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from api.errors import Refused
 from api.store.jobs import NewRow
+from grader.assist import JudgeMode
 from grader.batch import input_rows
 from grader.errors import GraderError
 from grader.schema import InlineQuestion
@@ -37,6 +38,10 @@ class BatchAnswer(BaseModel):
     candidate: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="Who wrote it, as the client calls them."
     )
+    judge: JudgeMode | None = Field(
+        None,
+        description="As for one answer; with `required` the result says why there is no grade. Default: the batch's.",
+    )
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -44,9 +49,12 @@ class BatchAnswer(BaseModel):
             raise ValueError("give either question_id or question, not both and not neither")
         return self
 
-    def row(self) -> NewRow:
-        """As a row of a job."""
-        request = self.model_dump(mode="json", include={"question_id", "question", "answer"}, exclude_none=True)
+    def row(self, judge: JudgeMode | None = None) -> NewRow:
+        """As a row of a job; `judge` where it names none itself."""
+        fields = {"question_id", "question", "answer", "judge"}
+        request = self.model_dump(mode="json", include=fields, exclude_none=True)
+        if judge is not None:
+            request.setdefault("judge", judge)
         return NewRow(request, self.id, self.candidate)
 
 
@@ -57,6 +65,9 @@ class BatchRequest(BaseModel):
 
     answers: Annotated[list[BatchAnswer], Field(min_length=1)]
     store: bool = Field(True, description="false: nothing is kept but the results of a job, until the job is deleted.")
+    judge: JudgeMode | None = Field(
+        None, description="For all answers: whether a language model settles what the offline judge is unsure of."
+    )
     _file: bytes | None = PrivateAttr(None)
 
     @model_validator(mode="wrap")
@@ -78,7 +89,8 @@ def rows_of(request: BatchRequest, content_type: str, most: int) -> list[NewRow]
     """The rows of a request; raises Refused: 413 when there are more than `most`, 422 when there are none."""
     content = request.file()
     rows = _limited(
-        (answer.row() for answer in request.answers) if content is None else _read(content, content_type), most
+        (answer.row(request.judge) for answer in request.answers) if content is None else _read(content, content_type),
+        most,
     )
     if not rows:
         raise Refused(422, "Empty file", "The file holds no answers; send a row for each, CSV with a header.")

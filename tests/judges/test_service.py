@@ -69,6 +69,23 @@ def test_a_request_chooses(assisted: Any, peer: Any) -> None:
     assert assisted(judge="perhaps").status_code == 422
 
 
+def test_each_answer_of_a_batch_chooses(assisted: Any, peer: Any) -> None:
+    answer = {"question_id": "zero-grad", "answer": GOOD}
+    rows = [answer | {"judge": "off"}, answer, answer | {"judge": "required"}]
+
+    def results(**body: Any) -> Any:
+        return assisted.client.post("/v1/grades/batch", json={"answers": rows, "store": False} | body).json()["results"]
+
+    assert [row["grade"]["provenance"]["llm"] is None for row in results()] == [True, False, False]
+    assert [row["grade"]["provenance"]["llm"] is None for row in results(judge="off")] == [True, True, False]
+    peer.behaviour = "refuses"
+    rows[2]["answer"] = GOOD + " It saves no memory."
+    failed = results()[2]
+    assert failed["grade"] is None
+    assert "refused" in failed["error"]
+    assert assisted.client.post("/v1/grades/batch", json={"answers": rows, "judge": "maybe"}).status_code == 422
+
+
 def test_a_failing_model_degrades_or_503s_and_shows_no_key(assisted: Any, peer: Any) -> None:
     peer.behaviour = "refuses"
     degraded = assisted()
