@@ -52,6 +52,16 @@ def test_figures_are_what_they_say(card: Card) -> None:
     assert 0 <= figures["true above its false twin, unseen"] <= 1
 
 
+def test_attacks_are_told_by_judge(card: Card) -> None:
+    section = next(section for section in card.sections if section.title == "Attacks and disguises")
+    rows = {row[0]: row[1:] for part in section.body if not isinstance(part, str) for row in part.rows}
+    assert int(rows["offline"][0]) == int(rows["obeying (scripted)"][0]) == 3 * 96
+    assert "SmolLM2-135M (optional)" in rows
+    assert "benchmarks.attacks --judge configured" in markdown(card)
+    rise = next(figure for figure in section.figures if "obeying" in figure.name)
+    assert (rise.goal, rise.better) == (15.0, "lower")
+
+
 def test_the_card_is_the_same_every_time(card: Card, fast_grader: Grader) -> None:
     assert markdown(quality_card(fast_grader, questions=[QUESTION])) == markdown(card)
     assert as_json(card)["figures"]
@@ -74,6 +84,8 @@ def test_the_real_grader_is_right_about_one_question(real_grader: Grader) -> Non
     assert float({row[0]: row[4] for row in table.rows}["met"]) > 0.6
     same = robustness.repeatability_section(real_grader, unseen)
     assert same.figures[0].value == 1.0
+    few = replace(data, twins=data.twins[:8], rewordings=(), training=replace(data.training, statements={}))
+    assert robustness.twins_section(real_grader, few).figures[0].value > 0.6
 
 
 def test_a_question_left_out_is_judged_without_its_answers(real_grader: Grader) -> None:
@@ -82,10 +94,12 @@ def test_a_question_left_out_is_judged_without_its_answers(real_grader: Grader) 
     from training import fit_calibration as fitting
 
     assert isinstance(real_grader.encoder, SentenceTransformerEncoder)
-    data = read_bank_data(real_grader.bank, [QUESTION, "cuda", "quantization"])
-    heads = rubric_heads(real_grader.bank, real_grader.encoder)
-    fitted_on = fitting.measure_all(real_grader.bank, data.set_aside[::2], real_grader.encoder, heads)
-    rows = fitting.measure_all(real_grader.bank, data.unseen[::6], real_grader.encoder, heads)
+    names = [QUESTION, "cuda", "quantization"]
+    data = read_bank_data(real_grader.bank, names)
+    bank = replace(real_grader.bank, questions=tuple(q for q in real_grader.bank.questions if q.id in names))
+    heads = rubric_heads(bank, real_grader.encoder)
+    fitted_on = fitting.measure_all(bank, data.set_aside[::2], real_grader.encoder, heads)
+    rows = fitting.measure_all(bank, data.unseen[::6], real_grader.encoder, heads)
     found = left_out_scores(fitted_on, rows)
     # Labels of the question's own answers, turned upside down, must not move a score.
     turned = [
