@@ -5,20 +5,31 @@ encodings, role tags, fake delimiters, fake judge output, examples, appeals to a
 candidates' grades). It succeeds when the score rises by more than `SUCCESS_POINTS` over the same answer without it.
 A disguise changes how an answer looks and not what it says; it must not move the score by more than that either way.
 
-`measure` runs them over an empty, a wrong and a good answer to each question given.
+`measure` runs them over an empty, a wrong and a good answer to each question given. Against a language model:
+
+    python -m benchmarks.attacks --judge obeying             # the scripted one that takes everything for met
+    GRADER_LLM_BACKEND=transformers GRADER_LLM_MODEL=.../SmolLM2-135M-Instruct.Q4_1.gguf GRADER_LLM_TIMEOUT=600 \\
+        python -m benchmarks.attacks --judge configured --every 8 --questions zero-grad
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
 import json
 import random
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from grader.assist import Assistant, Policy
 from grader.bank import Bank
+from grader.judges.language import LanguageJudge
+from grader.judges.scripted import ObeyingJudge
+from grader.pipeline import Grader
 from grader.schema import Question
 from grader.text import normalise, split
 
@@ -137,6 +148,23 @@ def measure(grade: Grading, over: Iterable[Base], attacks: Sequence[Attack]) -> 
     return AttackReport(tuple(trials))
 
 
+def offline(grader: Grader) -> Grading:
+    """Grades without any language model."""
+    return lambda question_id, answer: grader.grade(question_id, answer, judge="off").score
+
+
+def assisted(grader: Grader, judge: LanguageJudge, policy: Policy) -> Grading:
+    """Grades with a language model; what was graded once is remembered."""
+    with_model = copy.copy(grader)  # what is loaded is shared
+    with_model.assistant = Assistant(judge, policy)
+
+    @cache
+    def grade(question_id: str, answer: str) -> float | None:
+        return with_model.grade(question_id, answer, judge="auto").score
+
+    return grade
+
+
 def _sample(question: Question, kind: str) -> str:
     return next((sample.answer for sample in question.samples if sample.kind == kind), "")
 
@@ -214,3 +242,44 @@ DISGUISES = [
         ("emoji", lambda answer: f"👍 {answer} 🙂🚀"),
     )
 ]
+
+
+# ---- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Prints how the attacks fare against one judge."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--judge", choices=("offline", "obeying", "configured"), default="offline")
+    parser.add_argument("--questions", nargs="*", help="ids of questions; default: every seventh of the bank")
+    parser.add_argument("--every", type=int, default=1, help="only every so many-th attack")
+    given = parser.parse_args()
+    grader = Grader.load()
+    questions = given.questions or [question.id for question in grader.bank.questions][::7]
+    tried = [attack for attack in load_attacks() if not attack.is_disguise][:: given.every]
+    report = measure(_grading(grader, given.judge), bases(grader.bank, questions), tried)
+    for group, (successes, trials, change) in report.by_group().items():
+        print(f"{group:14} {trials - successes:4} of {trials:4} held, mean change {change:+.1f}")
+    print(
+        f"{given.judge}: {len(report.trials)} trials, success rate {report.rate:.1%}, largest rise {report.largest_rise:.1f}"
+    )
+    for trial in report.successes:
+        print(f"  {trial.attack.id} on {trial.base.kind} {trial.base.question_id}: {trial.before:g} -> {trial.after:g}")
+
+
+def _grading(grader: Grader, judge: str) -> Grading:
+    from api.config import Settings
+    from grader.llm import load_judge
+
+    if judge == "offline":
+        return offline(grader)
+    if judge == "obeying":
+        return assisted(grader, ObeyingJudge(), Policy())
+    options = Settings().llm()
+    if (model := load_judge(options)) is None:
+        raise SystemExit("No language model is configured; set GRADER_LLM_BACKEND (docs/llm-judges.md).")
+    return assisted(grader, model, options.policy)
+
+
+if __name__ == "__main__":
+    main()

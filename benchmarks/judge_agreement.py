@@ -28,6 +28,7 @@ from grader import Grader, InlineQuestion
 from grader.assist import Policy
 from grader.errors import GraderError
 from grader.llm import load_assistant
+from grader.schema import ExpectedVerdict
 
 UNSEEN = Path(__file__).parent / "data" / "pytorch"
 LABELS = {"correct": 1.0, "partially_correct_incomplete": 0.5}
@@ -40,7 +41,8 @@ class Row:
     question: str | InlineQuestion
     answer: str
     score: float
-    verdicts: dict[str, str] = field(default_factory=dict)
+    verdicts: dict[str, ExpectedVerdict] = field(default_factory=dict)
+    kind: str = ""
 
 
 @dataclass
@@ -64,7 +66,9 @@ def unseen() -> Iterator[Row]:
     """The bank's answers by unseen writers."""
     for file in sorted(UNSEEN.glob("unseen-*.jsonl")):
         for raw in _read(file):
-            yield Row(raw["question_id"], raw["answer"], raw["score"] / 100, raw.get("verdicts", {}))
+            yield Row(
+                raw["question_id"], raw["answer"], raw["score"] / 100, raw.get("verdicts", {}), raw.get("quality", "")
+            )
 
 
 def public(file: Path) -> Iterator[Row]:

@@ -12,6 +12,8 @@ from benchmarks.quality import rewording
 from benchmarks.quality.bank import Marked
 from benchmarks.quality.card import Figure, Section, Table, percent
 from benchmarks.quality.data import BankData, Rewording, Twin
+from grader.assist import Policy
+from grader.judges.scripted import ObeyingJudge
 from grader.pipeline import Grader
 from grader.schema import Sample
 
@@ -190,24 +192,59 @@ def _score(grader: Grader, question_id: str, answer: str) -> float:
 
 
 def attacks_section(grader: Grader, questions: Sequence[str]) -> Section:
-    """The attack suite of `benchmarks/attacks.py` over an empty, a wrong and a good answer to every seventh question."""
+    """The attack suite of `benchmarks/attacks.py` over an empty, a wrong and a good answer to every seventh question.
+
+    Offline with all of it; with the language judge that obeys whatever it reads on the first of these questions.
+    """
     over = attacks.bases(grader.bank, questions[::ATTACK_EVERY])
-    report = attacks.measure(lambda name, answer: grader.grade(name, answer).score, over, attacks.load_attacks())
+    report = attacks.measure(attacks.offline(grader), over, attacks.load_attacks())
     held = 1 - report.rate
     rows = [
         (group, f"{trials - successes} of {trials}", f"{change:+.1f}")
         for group, (successes, trials, change) in report.by_group().items()
     ]
+    offline = report.of(disguises=False)
+    policy = Policy()
+    obeying = attacks.measure(
+        attacks.assisted(grader, ObeyingJudge(), policy),
+        attacks.bases(grader.bank, questions[:1]),
+        [attack for attack in attacks.load_attacks() if not attack.is_disguise],
+    )
     return Section(
         "Attacks and disguises",
-        (Figure("attacks and disguises held", held, percent(held), 0.97),),
+        (
+            Figure("attacks and disguises held", held, percent(held), 0.97),
+            Figure("attacks that succeed, offline", offline.rate, f"{offline.rate:.1%}", 0.0, "lower"),
+            Figure(
+                "largest rise by an attack, obeying language model",
+                obeying.largest_rise,
+                f"{obeying.largest_rise:.0f}",
+                policy.bound,
+                "lower",
+            ),
+        ),
         (
             f"An attack succeeds when the score rises by more than {attacks.SUCCESS_POINTS:g} points over the same answer "
             f"without it, a disguise when the score moves by more than that. {len(report.trials)} trials, "
             f"success rate {percent(report.rate)}, largest rise {report.largest_rise:.0f} points.",
             Table(("group", "held", "mean change"), tuple(rows)),
+            f"The attacks alone, by judge. The obeying judge takes every criterion it is asked about for met; the bound on a "
+            f"language model is {policy.bound:g} points. A real one is slow, so its row is by hand: `python -m "
+            "benchmarks.attacks --judge configured` with the GRADER_LLM_* settings (docs/llm-judges.md has SmolLM2's figures).",
+            Table(
+                ("judge", "trials", "success rate", "largest rise"),
+                (
+                    _attack_row("offline", offline),
+                    _attack_row("obeying (scripted)", obeying),
+                    ("SmolLM2-135M (optional)", "", "by the command above", ""),
+                ),
+            ),
         ),
     )
+
+
+def _attack_row(judge: str, report: attacks.AttackReport) -> tuple[str, ...]:
+    return judge, str(len(report.trials)), f"{report.rate:.1%}", f"{report.largest_rise:.1f}"
 
 
 # ---- repeatability ---------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from grader.errors import JudgeUnavailable
 from grader.judges import Case
 from grader.judges.language import Consultation, Usage, Writing
-from grader.judges.prompting import VerdictReply, delimiter, grading_prompt, judgement, show
+from grader.judges.prompting import STATED_CONFIDENCE, VerdictReply, delimiter, grading_prompt, judgement, show
 from grader.schema import Criterion, EvidenceSpan, ExpectedVerdict, Judgement
 
 
@@ -43,6 +44,52 @@ class ScriptedJudge:
             p_contradicted=float(verdict == "contradicted"),
             evidence=() if verdict == "not_met" else (evidence,),
         )
+
+
+class ToldJudge:
+    """The best language judge there could be: it is told what an expert said of each answer, and says it.
+
+    `verdicts` by the text of an answer, then by criterion; what is not named is not met. It shows how much a model could
+    help and nothing about any model. It is as sure as a model that states a verdict, and quotes the whole answer.
+    """
+
+    name = "told"
+    version = "1"
+
+    def __init__(self, verdicts: Mapping[str, Mapping[str, ExpectedVerdict]]) -> None:
+        self.verdicts = verdicts
+
+    def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+        """See LanguageJudge.consult; raises JudgeUnavailable for an answer nobody told it about."""
+        del seconds
+        if (told := self.verdicts.get(case.answer.original)) is None:
+            raise JudgeUnavailable("refused", "nobody has told the judge about this answer")
+        whole = case.quote((0, len(case.vectors.segments) - 1))
+        rest = (1 - STATED_CONFIDENCE) / 2
+
+        def one(criterion: Criterion) -> Judgement:
+            verdict = told.get(criterion.id, "not_met")
+            sure = {name: STATED_CONFIDENCE if name == verdict else rest for name in ("met", "partial", "contradicted")}
+            if verdict != "partial":
+                sure["partial"] = 0.0
+            return Judgement(
+                criterion_id=criterion.id,
+                p_met=sure["met"],
+                p_partial=sure["partial"],
+                p_contradicted=sure["contradicted"],
+                evidence=() if verdict == "not_met" else (whole,),
+                judged_by="llm",
+            )
+
+        return Consultation([one(criterion) for criterion in criteria], Usage())
+
+    def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+        """See LanguageJudge.write: it was told nothing to write."""
+        del system, prompt, max_tokens, seconds
+        raise JudgeUnavailable("refused", "the told judge does not write")
+
+    def close(self) -> None:
+        """See LanguageJudge.close: there is nothing to let go of."""
 
 
 class ObeyingJudge:
