@@ -45,4 +45,5 @@ def app(
     families = made.state.metrics.requests.collect()
     total = sum(sample.value for family in families for sample in family.samples if sample.name.endswith("_total"))
     if "GRADER_TEST_CASES" in os.environ:
-        request.config.get_terminal_writer().line(f"\n{request.node.name}: {total:,.0f} requests were answered")
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\n{request.node.name}: {total:,.0f} requests were answered")
