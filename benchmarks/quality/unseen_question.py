@@ -23,7 +23,7 @@ from grader.judges.heads import BankHeads
 from grader.schema import PointScale
 from training import fit_calibration as fitting
 
-SCALES = [PointScale(low=low / 20, high=high / 20) for low in range(9) for high in range(9, 20)]
+SCALES = [PointScale(low=low / 10, high=high / 10) for low in range(5) for high in range(5, 10)]
 
 
 def left_out_section(
@@ -58,20 +58,21 @@ def rubric_heads(bank: Bank, encoder: SentenceTransformerEncoder) -> BankHeads:
 
 def left_out_scores(fitted_on: list[fitting.Measured], rows: list[fitting.Measured]) -> Array:
     """Shape (rows,): the score of each answer by a calibration that has seen no answer to its question."""
-    owners = np.array([row.question.id for row in fitted_on])
-    opinions = fitting.left_out(fitted_on)
-    wanted = np.array([row.graded.score for row in fitted_on])
-    # Every scale is tried once on all answers, each judged with its question left out; a question's own count for nothing.
-    errors = np.stack([np.abs(_scores(fitted_on, opinions, points) - wanted) for points in SCALES])
     found = np.zeros(len(rows))
     for name in sorted({row.question.id for row in rows}):
-        points = SCALES[int(errors[:, owners != name].mean(axis=1).argmin())]
         others = [row for row in fitted_on if row.question.id != name]
-        calibration = fitting.fit(others, points, fitting.BLANK_INTERVAL, "the other questions")
+        calibration = fitting.fit(others, SCALES[0], fitting.BLANK_INTERVAL, "the other questions")
+        points = _best_scale(others, [fitting.opinion(row, calibration) for row in others])
         here = [place for place, row in enumerate(rows) if row.question.id == name]
         chosen = [rows[place] for place in here]
         found[here] = _scores(chosen, [fitting.opinion(row, calibration) for row in chosen], points)
     return found
+
+
+def _best_scale(rows: list[fitting.Measured], opinions: fitting.Opinions) -> PointScale:
+    """The scale with the least error on answers whose questions the calibration knows: nothing of a left-out one counts."""
+    wanted = np.array([row.graded.score for row in rows])
+    return min(SCALES, key=lambda points: float(np.abs(_scores(rows, opinions, points) - wanted).mean()))
 
 
 def _scores(rows: list[fitting.Measured], opinions: fitting.Opinions, points: PointScale) -> Array:

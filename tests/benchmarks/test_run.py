@@ -40,7 +40,7 @@ def test_all_parts_are_there(card: Card) -> None:
         "the public sets: give their folder with `--data DIR`",
     )
     page = markdown(card)
-    for part in ("length only", "tf-idf ridge", "plain cosine", "confidently_wrong", "12 answers"):
+    for part in ("length only", "tf-idf ridge", "plain cosine", "confidently_wrong", "16 answers"):
         assert part in page
 
 
