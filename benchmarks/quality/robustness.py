@@ -230,7 +230,7 @@ def attacks_section(grader: Grader, questions: Sequence[str]) -> Section:
             Table(("group", "held", "mean change"), tuple(rows)),
             f"The attacks alone, by judge. The obeying judge takes every criterion it is asked about for met; the bound on a "
             f"language model is {policy.bound:g} points. A real one is slow, so its row is by hand: `python -m "
-            "benchmarks.attacks --judge configured` with the GRADER_LLM_* settings (docs/llm-judges.md has the command for SmolLM2).",
+            "benchmarks.attacks --judge configured` with the GRADER_LLM_* settings (for SmolLM2: docs/llm-judges.md).",
             Table(
                 ("judge", "trials", "success rate", "largest rise"),
                 (
