@@ -111,9 +111,13 @@ def test_off_is_the_offline_grade_to_the_last_digit() -> None:
 
 @pytest.mark.parametrize(("opinion", "sign"), [("met", 1), ("contradicted", -1), ("not_met", -1)])
 def test_it_settles_in_its_direction(opinion: str, sign: int) -> None:
-    before, after = offline(), grader_with(Opinionated(opinion)).grade("zero-grad", GOOD)
-    assert before.score is not None and after.score is not None
-    assert (after.score - before.score) * sign > 0
+    # Over all samples of the question: whether an open criterion earns points offline is for the calibration to say.
+    grader = grader_with(Opinionated(opinion))
+    answers = [sample.answer for sample in BANK.question("zero-grad").samples]
+    pairs = [(offline(answer).score, grader.grade("zero-grad", answer).score) for answer in answers]
+    moves = [(after - before) * sign for before, after in pairs if before is not None and after is not None]
+    assert len(moves) > 5
+    assert min(moves) >= 0 < max(moves)
 
 
 @pytest.mark.parametrize("opinion", ["met", "contradicted", "not_met"])
