@@ -250,10 +250,12 @@ class OpenAICompatibleJudge:
             options["max_completion_tokens"] = max_tokens
         request |= {name: value for name, value in options.items() if name not in refused}
         if mode == "json_schema":
-            schema = {"name": "verdicts", "schema": Reply.model_json_schema(), "strict": True}
+            schema = {"name": "verdicts", "schema": wire_schema(), "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif mode == "json_object":
-            request["response_format"] = {"type": "json_object"}
+            # llama.cpp's servers keep to a schema beside the type; without one a small model may never come to a brace.
+            schema = {} if "schema" in refused else {"schema": wire_schema()}
+            request["response_format"] = {"type": "json_object"} | schema
         return request
 
     def _simpler(self, error: APIStatusError, mode: Mode, refused: set[str]) -> Mode | None:
@@ -272,6 +274,9 @@ class OpenAICompatibleJudge:
                 if name in said and parameter not in refused:
                     refused.add(parameter)
                     return mode
+            if mode == "json_object" and "schema" in said and "schema" not in refused:
+                refused.add("schema")
+                return mode
         elif error.status_code < 500 or not re.search(r"schema|format|grammar|response", said):
             return None
         return MODES[MODES.index(mode) + 1] if mode != MODES[-1] else None
@@ -302,3 +307,19 @@ class OpenAICompatibleJudge:
             if self._client is not None:
                 self._client.close()
                 self._client = self._http = None
+
+
+def wire_schema() -> dict[str, Any]:
+    """The form of a reply without its limits: servers make a grammar of it, and llama.cpp's breaks on one that counts to 4,000.
+
+    `read_reply` checks the limits.
+    """
+    return {name: _without_limits(part) for name, part in Reply.model_json_schema().items()}
+
+
+def _without_limits(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_limits(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {name: _without_limits(one) for name, one in part.items() if name not in {"maxLength", "maxItems"}}

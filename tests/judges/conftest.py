@@ -69,6 +69,20 @@ class Peer:
             return self._error(400, "response_format type must be json_object or text")
         return self._reply(verdicts(body))
 
+    def _object_with_schema(self, body: dict[str, Any]) -> Response:  # llama-cpp-python's server
+        form = body.get("response_format", {})
+        if form.get("type") == "json_schema":
+            return self._error(500, "('body', 'response_format', 'type'): Input should be 'text' or 'json_object'")
+        return self._reply(verdicts(body) if "schema" in form else "\n" * 200)
+
+    def _object_alone(self, body: dict[str, Any]) -> Response:
+        form = body.get("response_format", {})
+        if form.get("type") == "json_schema":
+            return self._error(400, "response_format type must be json_object or text")
+        if "schema" in form:
+            return self._error(400, "Unknown parameter: 'response_format.schema'.")
+        return self._reply(verdicts(body))
+
     def _plain(self, body: dict[str, Any]) -> Response:  # transformers serve
         if "response_format" in body:
             return self._error(422, "Unsupported parameter: response_format")

@@ -13,7 +13,15 @@ import pytest
 
 from grader.errors import JudgeError, JudgeUnavailable
 from grader.judges import Case
-from grader.judges.openai_compatible import BREAK_AFTER, BREAK_SECONDS, CircuitBreaker, Endpoint, OpenAICompatibleJudge
+from grader.judges.openai_compatible import (
+    BREAK_AFTER,
+    BREAK_SECONDS,
+    RETRIES,
+    CircuitBreaker,
+    Endpoint,
+    OpenAICompatibleJudge,
+    wire_schema,
+)
 
 MakeJudge = Callable[..., OpenAICompatibleJudge]
 MakeCase = Callable[..., Case]
@@ -23,7 +31,13 @@ PATIENT = 60.0
 
 @pytest.mark.parametrize(
     ("behaviour", "mode", "calls"),
-    [("json_schema", "json_schema", 1), ("json_object", "json_object", 2), ("plain", "plain", 3)],
+    [
+        ("json_schema", "json_schema", 1),
+        ("json_object", "json_object", 2),
+        ("object_with_schema", "json_object", 2 + RETRIES),
+        ("object_alone", "json_object", 3),
+        ("plain", "plain", 3),
+    ],
 )
 def test_it_finds_out_what_a_server_takes_and_remembers(
     peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str, mode: str, calls: int
@@ -224,3 +238,9 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(
     judge.consult(case, case.index.question.criteria[:1], PATIENT)
     assert peer.headers[-1]["authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests) + caplog.text
+
+
+def test_the_schema_that_is_sent_has_no_limits_to_count_to() -> None:
+    sent = str(wire_schema())
+    assert "maxLength" not in sent and "maxItems" not in sent
+    assert "'enum': ['met', 'not_met', 'contradicted']" in sent
