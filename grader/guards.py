@@ -51,8 +51,8 @@ _SHARED_WORDS = frozenset("a am an as at be but do had he her him i in is me no 
 OFF_TOPIC_MARGIN = 0.10
 OFF_TOPIC_CLOSENESS = 0.60
 UNRELATED_CLOSENESS = 0.15
-# Below this no sentence comes near any wording of the rubric; of 300 right answers set aside from training one is farther
-# away, analogies without a single technical word among them.
+# Below this no sentence comes near any wording of the rubric. Chosen on the answers set aside, unseen ones and samples:
+# of 249 right ones the farthest is at .37; of six below it that earned something, one did so rightly.
 FAR_FROM_RUBRIC = 0.38
 
 _ITEM_BORDER = re.compile(r"[,;|/•\n]|->|=>|→|\s-\s|\.\s")
