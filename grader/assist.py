@@ -8,7 +8,7 @@ The rules, in order:
    model has talked nonsense;
 3. the model cannot lift a criterion that the offline judge holds contradicted;
 4. its opinion weighs `weight`, the offline one the rest;
-5. when all of it together would move the score by more than `bound` points, nothing of it counts;
+5. when all of it together would move the score by more than `bound` points, it weighs so much less that it does not;
 6. where 3 or 5 apply, or one judge sees a wrong statement where the other sees a right one, the grade says so
    (`judge_disagrees`) and goes to review;
 7. when the model is slow, down, refuses or talks nonsense, the offline grade stands and says why (`degraded`).
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 JudgeMode = Literal["off", "auto", "required"]
 Result = TypeVar("Result", Consultation, Writing)
 SILENT_MODEL = "the language model gave no verdict that it could show in the answer"
+BISECTIONS = 12  # the share of the model's opinion is found to a four-thousandth
 NOT_SHOWN = "the answer speaks to the grader, so no language model was asked"
 
 
@@ -167,7 +168,7 @@ class Assistant:
         rescore: Callable[[Sequence[Judgement]], float],
         ends: float,
     ) -> Assisted:
-        merged = list(offline)
+        heard: dict[int, Judgement] = {}
         disputes: list[str] = []
         for number, opinion in opinions.items():
             if opinion.abstained:
@@ -175,10 +176,10 @@ class Assistant:
             if (dispute := _dispute(offline[number], opinion)) is not None:
                 disputes.append(dispute)
             if not (_wrong(offline[number]) and credit(opinion) > credit(offline[number])):
-                merged[number] = _mixed(offline[number], opinion, self.policy.weight)
-        before, after = rescore(offline), rescore(merged)
-        if abs(after - before) > self.policy.bound:
-            merged = list(offline)
+                heard[number] = opinion
+        before, merged = rescore(offline), _together(offline, heard, self.policy.weight)
+        if abs((after := rescore(merged)) - before) > self.policy.bound:
+            merged = self._within_bound(offline, heard, rescore)
             disputes.append(f"the offline judge gives {before:g} points, with the language model it would be {after:g}")
         settled = sum(one is not other for one, other in zip(merged, offline, strict=True))
         use = self._use(case, opinions, usage, settled=settled)
@@ -186,6 +187,24 @@ class Assistant:
             (Flag(code="judge_disagrees", message=f"Two judges disagree: {'; '.join(disputes)}."),) if disputes else ()
         )
         return Assisted(merged, flags, None, use, ends)
+
+    def _within_bound(
+        self,
+        offline: Sequence[Judgement],
+        heard: dict[int, Judgement],
+        rescore: Callable[[Sequence[Judgement]], float],
+    ) -> list[Judgement]:
+        """The model's opinion with the largest share that keeps the score within the bound.
+
+        Cut off rather than thrown away: words that nudge the offline score a little must not decide between nothing
+        of the model's opinion and all of it.
+        """
+        before, least, most = rescore(offline), 0.0, 1.0
+        for _ in range(BISECTIONS):
+            share = (least + most) / 2
+            moved = abs(rescore(_together(offline, heard, self.policy.weight, share)) - before)
+            least, most = (share, most) if moved <= self.policy.bound else (least, share)
+        return _together(offline, heard, self.policy.weight, least) if least else list(offline)
 
     def _use(self, case: Case, opinions: dict[int, Judgement], usage: Usage, *, settled: int) -> LlmUse:
         return LlmUse(
@@ -223,9 +242,18 @@ def _dispute(offline: Judgement, opinion: Judgement) -> str | None:
     return None
 
 
+def _together(
+    offline: Sequence[Judgement], heard: dict[int, Judgement], weight: float, share: float = 1.0
+) -> list[Judgement]:
+    """The offline judgements, and where the model is heard the mean with its opinion; `share` of its weight counts."""
+    return [
+        _mixed(one, heard[number], share * (1.0 if one.abstained else weight)) if number in heard else one
+        for number, one in enumerate(offline)
+    ]
+
+
 def _mixed(offline: Judgement, opinion: Judgement, weight: float) -> Judgement:
     """The weighted mean of two opinions; the evidence is that of the model where it has some."""
-    weight = 1.0 if offline.abstained else weight
 
     def mean(one: float, other: float) -> float:
         return min(1.0, max(0.0, (1 - weight) * one + weight * other))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from benchmarks.postgres import Cluster
 
 Json = dict[str, Any]
 
@@ -15,6 +18,17 @@ GOOD = (
     "that leftover. Once per batch, anywhere ahead of backward. Lose the line and your step drags old batches along "
     "until training falls over. On 2.x the grads go to None instead of zeros, which trims memory."
 )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/grades.db"
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

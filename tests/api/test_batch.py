@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,24 +24,12 @@ from api.metrics import Metrics
 from api.state import GraderState, StoreState
 from api.store import Store, jobs, tables
 from api.store.jobs import NewRow
-from benchmarks.postgres import Cluster
 from grader.library import Library
 from grader.pipeline import Grader
 
 Json = dict[str, Any]
 GOOD = "backward() adds to .grad instead of overwriting it, so zero_grad() clears the old gradients first."
 ENOUGH = 60.0  # seconds: far more than any job here takes
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database, of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/grades.db"
-        return
-    cluster: Cluster = request.getfixturevalue("postgres")
-    with cluster.database() as address:
-        yield address
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.config import Settings
 from api.store import keys
-from benchmarks.postgres import Cluster
 from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
@@ -64,16 +62,6 @@ class GatedGrader(Grader):
 @pytest.fixture
 def clock() -> JumpingClock:
     return JumpingClock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/grades.db"
-        return
-    cluster: Cluster = request.getfixturevalue("postgres")
-    with cluster.database() as address:
-        yield address
 
 
 @pytest.fixture

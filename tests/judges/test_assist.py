@@ -138,7 +138,8 @@ def test_beyond_the_bound_both_opinions_are_named_and_a_person_looks() -> None:
     assert f"{offline().score:g} points" in flag.message
     assert "language model" in flag.message
     assert grade.outcome == "needs_review"
-    assert grade.score == offline().score
+    # What is beyond the bound is cut off, and what is within counts.
+    assert 1 <= (grade.score or 0) - (offline().score or 0) <= 5 + 1e-6
 
 
 def test_it_cannot_lift_what_the_offline_judge_holds_contradicted() -> None:

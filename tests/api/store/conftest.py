@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from api.store import Store, grades
-from benchmarks.postgres import Cluster
 from grader.pipeline import Grader
 from grader.schema import Grade, InlineQuestion, Question
 
@@ -40,17 +38,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'grades.db'}"
-        return
-    cluster: Cluster = request.getfixturevalue("postgres")
-    with cluster.database() as address:
-        yield address
 
 
 @pytest.fixture
