@@ -31,14 +31,13 @@ from grader.judges.language import Consultation, LanguageJudge, Usage, Writing
 from grader.observe import SILENT, CallResult, JudgeCall, Observer
 from grader.schema import Flag, Judgement, LlmUse
 from grader.scoring import credit
+from grader.texts import say
 
 logger = logging.getLogger(__name__)
 
 JudgeMode = Literal["off", "auto", "required"]
 Result = TypeVar("Result", Consultation, Writing)
-SILENT_MODEL = "the language model gave no verdict that it could show in the answer"
 BISECTIONS = 12  # the share of the model's opinion is found to a four-thousandth
-NOT_SHOWN = "the answer speaks to the grader, so no language model was asked"
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Assistant:
         ends = time.monotonic() + self.policy.seconds
         asked = [number for number, judgement in enumerate(judgements) if self.policy.is_uncertain(judgement)]
         if any(flag.code == "injection_suspected" for flag in flags):
-            return Assisted(judgements, degraded=NOT_SHOWN if asked else None, ends=ends)
+            return Assisted(judgements, degraded=say("grade.degraded.not_shown") if asked else None, ends=ends)
         if not asked:
             use = self._use(case, {}, Usage(), settled=0) if self.policy.writes_feedback else None
             return Assisted(judgements, use=use, ends=ends)
@@ -106,13 +105,13 @@ class Assistant:
             opinions = {number: _shown(case, one) for number, one in zip(asked, found.judgements, strict=True)}
             silent = all(opinion.abstained for opinion in opinions.values())
             if silent and mode == "required":
-                raise JudgeUnavailable("protocol", SILENT_MODEL)
+                raise JudgeUnavailable("protocol", say("grade.degraded.silent"))
         except JudgeUnavailable as error:
             if mode == "required":
                 raise
             return Assisted(judgements, degraded=str(error), ends=ends)
         assisted = self._merged(case, judgements, opinions, found.usage, rescore, ends)
-        return replace(assisted, degraded=SILENT_MODEL) if silent else assisted
+        return replace(assisted, degraded=say("grade.degraded.silent")) if silent else assisted
 
     def write(self, system: str, prompt: str, max_tokens: int, ends: float) -> Writing | None:
         """Free text by the model before time `ends`; None when it gives none."""
@@ -142,16 +141,15 @@ class Assistant:
         except FutureTimeout:
             future.cancel()
             result = "timeout"
-            raise JudgeUnavailable(
-                "timeout", f"the language model took longer than {self.policy.seconds:g} s"
-            ) from None
+            reason = say("grade.degraded.longer", seconds=f"{self.policy.seconds:g}")
+            raise JudgeUnavailable("timeout", reason) from None
         except JudgeUnavailable as error:
             result = error.result
             raise
         except Exception as error:  # a model, a tokenizer and a client raise what they like
             logger.warning("the language model failed with %s", type(error).__name__)
             result = "unreachable"
-            raise JudgeUnavailable(result, f"the language model failed ({type(error).__name__})") from error
+            raise JudgeUnavailable(result, say("grade.degraded.failed", kind=type(error).__name__)) from error
         finally:
             self.observer.cache("judge", hit=result == "cached")
             spent = time.monotonic() - begun
@@ -180,12 +178,11 @@ class Assistant:
         before, merged = rescore(offline), _together(offline, heard, self.policy.weight)
         if abs((after := rescore(merged)) - before) > self.policy.bound:
             merged = self._within_bound(offline, heard, rescore)
-            disputes.append(f"the offline judge gives {before:g} points, with the language model it would be {after:g}")
+            disputes.append(say("grade.dispute.bound", before=f"{before:g}", after=f"{after:g}"))
         settled = sum(one is not other for one, other in zip(merged, offline, strict=True))
         use = self._use(case, opinions, usage, settled=settled)
-        flags = (
-            (Flag(code="judge_disagrees", message=f"Two judges disagree: {'; '.join(disputes)}."),) if disputes else ()
-        )
+        message = say("grade.flag.dispute", disputes="; ".join(disputes))
+        flags = (Flag(code="judge_disagrees", message=message),) if disputes else ()
         return Assisted(merged, flags, None, use, ends)
 
     def _within_bound(
@@ -236,9 +233,10 @@ def _dispute(offline: Judgement, opinion: Judgement) -> str | None:
     """Both opinions in words, when one judge sees a wrong statement where the other sees a right one."""
     right = {"offline": not offline.abstained and credit(offline) > 0.5, "model": credit(opinion) > 0.5}
     wrong = {"offline": _wrong(offline), "model": _wrong(opinion)}
-    if (wrong["offline"] and right["model"]) or (wrong["model"] and right["offline"]):
-        said = ["contradicted" if wrong[who] else "met" for who in ("offline", "model")]
-        return f"{offline.criterion_id} is {said[0]} for the offline judge and {said[1]} for the language model"
+    if wrong["offline"] and right["model"]:
+        return say("grade.dispute.offline_wrong", criterion=offline.criterion_id)
+    if wrong["model"] and right["offline"]:
+        return say("grade.dispute.model_wrong", criterion=offline.criterion_id)
     return None
 
 

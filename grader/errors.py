@@ -22,6 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from grader.texts import say
+
 
 class GraderError(Exception):
     """Base of everything the library raises on purpose."""
@@ -54,8 +56,8 @@ class UnknownQuestion(GraderError):
 
     def __init__(self, question_id: str, near: list[str]) -> None:
         self.question_id = question_id
-        hint = f"did you mean {' or '.join(near)}?" if near else "`grader questions list` shows them all."
-        super().__init__(f"There is no question {question_id!r}; {hint}")
+        key = "refused.question." + ("unknown", "near", "near_two")[len(near[:2])]
+        super().__init__(say(key, id=repr(question_id), **dict(zip(("first", "second"), near, strict=False))))
 
 
 class InvalidAnswer(GraderError):
@@ -67,9 +69,7 @@ class AnswerTooLong(InvalidAnswer):
 
     def __init__(self, length: int, limit: int) -> None:
         self.length, self.limit = length, limit
-        super().__init__(
-            f"The answer has {length:,} characters; the limit is {limit:,}. Shorten it, or split it into several answers."
-        )
+        super().__init__(say("refused.answer.too_long", length=f"{length:,}", limit=f"{limit:,}"))
 
 
 class InvalidQuestion(GraderError):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from grader.schema import CriterionResult, Feedback, Flag, Question
 from grader.scoring import Scored
+from grader.texts import english, say
 
 MOST_QUOTES = 5
 MOST_HINTS = 4
@@ -23,9 +24,8 @@ def write(question: Question, scored: Scored, said: Mapping[str, str] | None = N
     """
     said = said or {}
     if scored.score is None:
-        return Feedback(
-            summary=f"No score was given. {scored.review_reasons[0]}", next_steps=_after_refusal(scored.flags)
-        )
+        summary = f"{say('grade.summary.no_score')} {scored.review_reasons[0]}"
+        return Feedback(summary=summary, next_steps=_after_refusal(scored.flags))
     met = [result for result in scored.criteria if result.verdict == "met"]
     partial = [result for result in scored.criteria if result.verdict == "partial"]
     wrong = [result for result in scored.criteria if result.verdict == "contradicted"]
@@ -43,17 +43,15 @@ def follow_up(scored: Scored) -> str | None:
         return None
     result = next_point(scored)
     if result is None:
-        return (
-            "You covered the main points. Where did this matter in something you built, and what did you learn from it?"
-        )
+        return say("grade.follow_up.covered")
     quote = _quote(result)
     match result.verdict:
         case "contradicted":
-            opening = f"You said “{quote}”. What makes you think so, and how could you check it?"
+            opening = say("grade.follow_up.said", quote=quote)
         case "partial" if quote:
-            opening = f"You touched on this: “{quote}”. Could you go further into it?"
+            opening = say("grade.follow_up.touched", quote=quote)
         case _:
-            opening = f"You have not said much about one point yet: {label(result.id).lower()}."
+            opening = say("grade.follow_up.open", name=label(result.id).lower())
     return f"{opening} {result.hint}" if result.hint and result.verdict != "contradicted" else opening
 
 
@@ -82,28 +80,23 @@ def _summary(question: Question, scored: Scored, met: int, partial: int, wrong: 
     total = len(scored.criteria)
     grouped = sum(group.any_of for group in question.groups)
     wanted = sum(1 for criterion in question.criteria if criterion.group is None) + grouped if grouped else total
-    covered = (
-        f"{met} of {wanted} key points" if met <= wanted else f"{met} key points, more than the {wanted} that count"
-    )
-    parts = [f"{_opening(scored.score or 0.0)} The answer covers {covered}"]
+    covers = "covers" if met <= wanted else "covers_more"
     if partial:
-        parts.append(f"touches {partial} more")
-    text = " and ".join(parts) + "."
+        covers += "_touches"
     slips = wrong + len(scored.misconceptions)
-    if slips:
-        text += f" {_count(slips, 'statement')} should be corrected."
-    return text
+    sentences = [
+        _opening(scored.score or 0.0),
+        say(f"grade.summary.{covers}", met=met, wanted=wanted, partial=partial),
+        *([english().count("grade.summary.slips", slips)] if slips else []),
+    ]
+    return " ".join(sentences)
 
 
 def _opening(score: float) -> str:
-    for limit, words in ((85, "Excellent."), (70, "Good."), (45, "On the way."), (20, "A start.")):
+    for limit, key in ((85, "excellent"), (70, "good"), (45, "on_the_way"), (20, "a_start")):
         if score >= limit:
-            return words
-    return "Not there yet."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{'One' if number == 1 else number} {noun}{'' if number == 1 else 's'}"
+            return say(f"grade.summary.{key}")
+    return say("grade.summary.not_yet")
 
 
 def _quote(result: CriterionResult) -> str:
@@ -121,18 +114,19 @@ def _improvements(
     texts = []
     for misconception in scored.misconceptions:
         quote = " ".join(" ".join(span.text.split()) for span in misconception.evidence)[:QUOTE_CHARS]
-        template = f"You wrote “{quote}”. {misconception.correction}" if quote else misconception.correction
+        correction = misconception.correction
+        template = say("grade.say.wrote", quote=quote, correction=correction) if quote else correction
         texts.append(said.get(misconception.id) or template)
     for result in wrong:
-        template = f"Check this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else "")
+        template = say("grade.say.check", quote=_quote(result)) + (f" {result.hint}" if result.hint else "")
         texts.append(said.get(result.id) or template)
     for result in _by_points(partial):
-        template = f"Say more about this: “{_quote(result)}”." + (f" {result.hint}" if result.hint else "")
+        template = say("grade.say.more", quote=_quote(result)) + (f" {result.hint}" if result.hint else "")
         texts.append(said.get(result.id) or template)
     # Criteria of a group that already earned all it can are not missing.
     missing = [result for result in scored.criteria if result.verdict == "not_met" and not _is_spare(result, scored)]
     texts += [
-        said.get(result.id) or result.hint or f"Something is missing: {label(result.id).lower()}."
+        said.get(result.id) or result.hint or say("grade.say.missing", name=label(result.id).lower())
         for result in _by_points(missing)[:MOST_HINTS]
     ]
     return texts
@@ -149,23 +143,23 @@ def _next_steps(question: Question, scored: Scored) -> list[str]:
     steps = []
     codes = {flag.code for flag in scored.flags}
     if "keyword_list" in codes:
-        steps.append("Turn each term into a sentence that says what it does or why it matters.")
+        steps.append(say("grade.next.terms"))
     if "off_topic" in codes:
-        steps.append("Read the question again and answer what it asks.")
+        steps.append(say("grade.next.read_question"))
     if scored.misconceptions or any(result.verdict == "contradicted" for result in scored.criteria):
-        steps.append("Correct the wrong statements first: they cost more than a gap.")
+        steps.append(say("grade.next.correct"))
     missing = sum(result.verdict in {"not_met", "partial"} for result in scored.criteria)
     if missing and "off_topic" not in codes:
-        steps.append("Add a sentence for each hint above, in your own words, and try again.")
+        steps.append(say("grade.next.add"))
     if question.sources and (scored.score or 0) < 85:
-        steps.append(f"Read: {question.sources[0]}")
+        steps.append(say("grade.next.read", source=question.sources[0]))
     if not steps:
-        steps.append("Explain it once aloud in a minute; then take a harder question.")
+        steps.append(say("grade.next.aloud"))
     return steps
 
 
 def _after_refusal(flags: Sequence[Flag]) -> tuple[str, ...]:
     codes = {flag.code for flag in flags}
     if "not_english" in codes:
-        return ("Write the answer in English; this bank has no rubric in another language.",)
-    return ("Write a few sentences that answer the question in your own words.",)
+        return (say("grade.next.english"),)
+    return (say("grade.next.own_words"),)

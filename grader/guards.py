@@ -23,6 +23,7 @@ from grader.index import QuestionIndex, closest
 from grader.injections import TRADE_FROM_ELSEWHERE, speaks_to_grader
 from grader.schema import Flag, FlagCode, Question
 from grader.text import NormalisedText, Segment, words
+from grader.texts import say
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -79,38 +80,30 @@ def inspect(question: Question, answer: NormalisedText, segments: Sequence[Segme
     """Everything that can be said of an answer from its text alone."""
     spoken = words(answer.text)
     if not spoken:
-        return _refuse("too_short", "There is no answer: it is empty or holds no words.")
+        return _refuse("too_short", say("grade.flag.empty"))
     kept, flags = _without_injections(question, answer, segments)
     kept, echoed = _without_echo(question, kept)
     left = [word for segment in kept for word in segment.words]
     if not left and echoed:
-        return _refuse("question_echo", "The answer only repeats the question; there is nothing to grade.", flags)
+        return _refuse("question_echo", say("grade.flag.only_echo"), flags)
     if not left:
-        return _refuse("injection_suspected", "The answer only speaks to the grader; there is nothing to grade.", flags)
+        return _refuse("injection_suspected", say("grade.flag.only_injection"), flags)
     if echoed:
-        flags.append(
-            Flag(code="question_echo", message="Part of the answer repeats the question; that part earns nothing.")
-        )
+        flags.append(Flag(code="question_echo", message=say("grade.flag.echo")))
     kept, repeated = _without_repeats(kept)
     if (nonsense := _gibberish([word for segment in kept for word in segment.words])) is not None:
         return _refuse("gibberish", nonsense, flags)
     if (language := _foreign_language(kept)) is not None:
-        return _refuse(
-            "not_english",
-            f"The answer seems to be written in another language ({language}); the bank is English.",
-            flags,
-        )
+        return _refuse("not_english", say("grade.flag.other_language", language=language), flags)
     kept, foreign = _without_foreign(question, answer, kept)
     flags += [*repeated, *foreign]
     if not kept:
-        return _refuse("not_english", "Nothing in the answer is English; the bank is.", flags)
+        return _refuse("not_english", say("grade.flag.no_english"), flags)
     left = [word for segment in kept for word in segment.words]
     if len(left) < SHORT_ANSWER_WORDS:
-        flags.append(
-            Flag(code="too_short", message=f"The answer has only {len(left)} words; an open question asks for more.")
-        )
+        flags.append(Flag(code="too_short", message=say("grade.flag.short", n=len(left))))
     if _is_keyword_list(kept):
-        flags.append(Flag(code="keyword_list", message="The answer lists terms without saying anything about them."))
+        flags.append(Flag(code="keyword_list", message=say("grade.flag.keyword_list")))
     flags += _copied(question, left)
     return Inspection(tuple(flags), tuple(kept))
 
@@ -121,16 +114,14 @@ def off_topic(index: QuestionIndex, answer: AnswerVectors, neighbours: Neighbour
         return None
     own = max(float(closest(answer.whole, index.references)[0]), float((answer.whole @ index.prompt.T)[0, 0]))
     if own < UNRELATED_CLOSENESS:
-        return Flag(code="off_topic", message="The answer has nothing to do with the question.")
+        return Flag(code="off_topic", message=say("grade.flag.elsewhere"))
     if neighbours is None or not len(neighbours.vectors):
         return None
     similarities = (answer.whole @ neighbours.vectors.T)[0]
     best = int(np.argmax(similarities))
     if own < OFF_TOPIC_CLOSENESS and float(similarities[best]) > own + OFF_TOPIC_MARGIN:
-        return Flag(
-            code="off_topic",
-            message=f"The answer is closer to another question ({neighbours.question_ids[best]}) than to this one.",
-        )
+        message = say("grade.flag.other_question", question=neighbours.question_ids[best])
+        return Flag(code="off_topic", message=message)
     return None
 
 
@@ -139,7 +130,7 @@ def far_from_rubric(index: QuestionIndex, answer: AnswerVectors) -> Flag | None:
     wordings = np.concatenate([criterion.right for criterion in index.criteria])
     if float(closest(answer.spans.vectors, wordings).max()) >= FAR_FROM_RUBRIC:
         return None
-    return Flag(code="off_topic", message="No sentence of the answer comes near any point that the question asks for.")
+    return Flag(code="off_topic", message=say("grade.flag.far"))
 
 
 def _refuse(code: FlagCode, message: str, flags: Iterable[Flag] = ()) -> Inspection:
@@ -170,7 +161,7 @@ def _without_injections(
             for number, (segment, text, found) in enumerate(zip(segments, texts, aside, strict=True))
         ]
         aside = _whole_sentences(answer.text, segments, aside)
-    message = "These words speak to the grader instead of answering; they earn nothing."
+    message = say("grade.flag.injection")
     spans = [answer.span(segment.start, segment.end) for segment, found in zip(segments, aside, strict=True) if found]
     flags = [Flag(code="injection_suspected", message=message, start=span.start, end=span.end) for span in spans]
     return [segment for segment, found in zip(segments, aside, strict=True) if not found], flags
@@ -228,7 +219,7 @@ def _without_foreign(
             kept.append(segment)
             continue
         span = answer.span(segment.start, segment.end)
-        message = "These words are not English; they earn nothing."
+        message = say("grade.flag.foreign_words")
         flags.append(Flag(code="not_english", message=message, start=span.start, end=span.end))
     return kept, flags
 
@@ -274,7 +265,7 @@ def _without_repeats(segments: Sequence[Segment]) -> tuple[list[Segment], list[F
     again = sum(count - 1 for key, count in seen.items() if len(key) >= 4)
     flags = []
     if again >= 2 or (again and again * 2 >= len(segments)):
-        flags.append(Flag(code="repetition", message="The answer says the same thing again and again; it counts once."))
+        flags.append(Flag(code="repetition", message=say("grade.flag.repetition")))
     return kept, flags
 
 
@@ -284,14 +275,14 @@ def _without_repeats(segments: Sequence[Segment]) -> tuple[list[Segment], list[F
 def _gibberish(spoken: Sequence[str]) -> str | None:
     plain = [word for word in spoken if word.isalpha() and word.isascii()]
     if len(spoken) >= 5 and len(set(spoken)) <= max(1, len(spoken) // 12):
-        return "The answer is the same few words over and over."
+        return say("grade.flag.same_words")
     if max(len(word) for word in spoken) > 60 and len(spoken) < 5:
-        return "The answer is not made of words."
+        return say("grade.flag.no_words")
     if not plain or len("".join(plain)) < 8:
         return None
     strange = sum(_unpronounceable(word) for word in plain) / len(plain)
     if strange > 0.4 and not any(word in FUNCTION_WORDS for word in plain):
-        return "The answer is not made of words."
+        return say("grade.flag.no_words")
     return None
 
 
@@ -345,9 +336,5 @@ def _copied(question: Question, spoken: Sequence[str]) -> list[Flag]:
         source = words(reference)
         known = {tuple(source[i : i + COPY_RUN]) for i in range(len(source) - COPY_RUN + 1)}
         if sum(run in known for run in runs) >= COPY_SHARE * len(runs):
-            return [
-                Flag(
-                    code="copied_reference", message="Most of the answer stands word for word in the reference answer."
-                )
-            ]
+            return [Flag(code="copied_reference", message=say("grade.flag.copied"))]
     return []

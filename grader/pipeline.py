@@ -44,13 +44,13 @@ from grader.schema import (
 )
 from grader.scoring import Scored, not_gradable, score
 from grader.text import NormalisedText, normalise, split
+from grader.texts import say
 
 if TYPE_CHECKING:
     from grader.judges import Judge
 
 # Inline questions whose embeddings are kept in memory; one takes about 100 kB.
 INLINE_INDEXES = 256
-STALE_SCALE = "the bank's own calibration was fitted with another version of the grader; run `grader calibrate` again"
 # What JSON can write as \ud800 and no UTF-8 text can hold.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -264,13 +264,11 @@ class Grader:
 
     def _checked(self, answer: str) -> str:
         if not isinstance(answer, str):
-            raise InvalidAnswer(f"The answer must be text, not {type(answer).__name__}.")
+            raise InvalidAnswer(say("refused.answer.no_text", kind=type(answer).__name__))
         if len(answer) > self.max_answer_chars:
             raise AnswerTooLong(len(answer), self.max_answer_chars)
         if (broken := _LONE_SURROGATE.search(answer)) is not None:
-            raise InvalidAnswer(
-                f"The answer holds half a character at offset {broken.start()} (a lone surrogate); send it as valid Unicode."
-            )
+            raise InvalidAnswer(say("refused.answer.surrogate", offset=broken.start()))
         return answer
 
     def _index_of(self, question: str | InlineQuestion) -> QuestionIndex:
@@ -302,11 +300,10 @@ class Grader:
         if self.heads is None or index.question.id not in self.heads.questions:
             return self._by_rubric(index), self._short_of("rubric", index)
         if not isinstance(self.encoder, SentenceTransformerEncoder) or self.heads.encoder != self.encoder.revision:
-            return UNTRAINED, f"the bank's heads were not trained for the encoder {self.encoder.name}"
+            return UNTRAINED, say("grade.degraded.encoder", name=self.encoder.name)
         found = self.heads.questions[index.question.id]
         if found.rubric != index.rubric:
-            reason = "the bank's heads were trained for another version of this rubric; run `grader train`"
-            return self._by_rubric(index), reason
+            return self._by_rubric(index), say("grade.degraded.rubric")
         if self.reader is None or not self.reader.knows(index.question.id, index.rubric):
             return Trained(found), self._short_of("heads", index)
         return Trained(found, self.reader), None
@@ -326,8 +323,7 @@ class Grader:
         meant = self.bank.info.judge
         if LEVELS.index(level) >= LEVELS.index(meant) or index.question.id not in self._own:
             return None
-        missing = "the trained entailment network" if level == "heads" else "the trained heads"
-        return f"{missing} of the bank {'is' if level == 'heads' else 'are'} missing or older than this rubric"
+        return say("grade.degraded.network" if level == "heads" else "grade.degraded.heads")
 
     def _assisted(
         self,
@@ -341,9 +337,9 @@ class Grader:
         if wanted == "off" or prepared.case is None:
             return Assisted(judgements)
         if self.assistant is None:
-            reason = "no language model is configured"
+            reason = say("grade.degraded.no_model")
             if wanted == "required":
-                raise JudgeMissing("unreachable", f"A judge is required, but {reason} (docs/llm-judges.md).")
+                raise JudgeMissing("unreachable", say("refused.judge.required", reason=reason))
             return Assisted(judgements, degraded=reason)
         with self.observer.timed("judge"):
             return self.assistant.assist(
@@ -400,7 +396,8 @@ class Grader:
             weights=self.encoder.revision,
             calibration=calibration.version if self.scale is None else f"{calibration.version}+{self.scale.version}",
             judge=f"{self.judge.name}@{version}",
-            degraded="; ".join(filter(None, (degraded, STALE_SCALE if self._stale_scale else None))) or None,
+            degraded="; ".join(filter(None, (degraded, say("grade.degraded.scale") if self._stale_scale else None)))
+            or None,
         )
 
 

@@ -12,6 +12,7 @@ from grader import feedback
 from grader.errors import InvalidReview
 from grader.schema import MAX_SCORE, CriterionResult, Grade, MisconceptionResult, Question, Verdict
 from grader.scoring import Scored, counted
+from grader.texts import say
 
 # Share of a criterion's points that a verdict earns when a person gives it.
 SHARES: dict[Verdict, float] = {"met": 1.0, "partial": 0.5, "not_met": 0.0, "contradicted": 0.0}
@@ -65,12 +66,12 @@ def reviewed(
 def _check(grade: Grade, verdicts: Mapping[str, Verdict], dropped: Set[str], score: float | None) -> None:
     known = {result.id for result in grade.criteria}
     if unknown := sorted(set(verdicts) - known):
-        raise InvalidReview(f"The grade has no criterion {unknown[0]!r}; it has: {', '.join(sorted(known))}.")
+        raise InvalidReview(say("refused.review.criterion", id=repr(unknown[0]), known=", ".join(sorted(known))))
     if unknown := sorted(dropped - {found.id for found in grade.misconceptions}):
-        raise InvalidReview(f"The grade holds no misconception {unknown[0]!r}; only one that it holds can be dropped.")
+        raise InvalidReview(say("refused.review.misconception", id=repr(unknown[0])))
     settled = len(verdicts) == len(known) and known
     if grade.score is None and score is None and not settled:
-        raise InvalidReview("The answer has no score to confirm: give `score`, or a verdict for every criterion.")
+        raise InvalidReview(say("refused.review.no_score"))
 
 
 def _settled(result: CriterionResult, verdict: Verdict | None) -> CriterionResult:

@@ -19,6 +19,7 @@ from grader.schema import (
     MAX_SCORE,
     CriterionResult,
     Flag,
+    FlagCode,
     Interval,
     Judgement,
     MisconceptionFinding,
@@ -28,6 +29,7 @@ from grader.schema import (
     Question,
     Verdict,
 )
+from grader.texts import say
 
 # Shares of a criterion's points, after stretching: below the first nothing is credited, from the second on all of it.
 PARTIAL_FROM = 0.25
@@ -40,13 +42,13 @@ MISCONCEPTION_FROM = 0.5
 # Score points; an interval wider than this says too little to act on without a person.
 WIDEST_INTERVAL = 65.0
 
-REVIEW_FLAGS = {
-    "injection_suspected": "the answer speaks to the grader",
-    "keyword_list": "the answer is a list of terms rather than statements",
-    "off_topic": "the answer seems to be about something else",
-    "copied_reference": "the answer repeats the reference answer",
-    "judge_disagrees": "two judges disagree",
-}
+REVIEW_FLAGS: tuple[FlagCode, ...] = (
+    "injection_suspected",
+    "keyword_list",
+    "off_topic",
+    "copied_reference",
+    "judge_disagrees",
+)
 
 
 @dataclass(frozen=True)
@@ -209,9 +211,9 @@ def sigma(question: Question, judgements: Sequence[Judgement], floor: float) -> 
 
 
 def _review_reasons(flags: Sequence[Flag], results: Sequence[CriterionResult], width: float) -> tuple[str, ...]:
-    reasons = [REVIEW_FLAGS[code] for code in REVIEW_FLAGS if any(flag.code == code for flag in flags)]
+    reasons = [say(f"grade.reason.{code}") for code in REVIEW_FLAGS if any(flag.code == code for flag in flags)]
     if any(result.verdict == "abstained" for result in results):
-        reasons.append("a judge abstained")
+        reasons.append(say("grade.reason.abstained"))
     if width > WIDEST_INTERVAL:
-        reasons.append(f"the score is uncertain (its 90 % interval spans {width:.0f} points)")
+        reasons.append(say("grade.reason.uncertain", points=f"{width:.0f}"))
     return tuple(reasons)

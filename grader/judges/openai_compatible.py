@@ -33,6 +33,7 @@ from grader.judges.prompting import (
     show,
 )
 from grader.schema import Criterion, Judgement
+from grader.texts import say
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
@@ -113,9 +114,8 @@ class CircuitBreaker:
                 return
             left = self._open_until - self._clock()
             if left > 0:
-                raise JudgeUnavailable(
-                    "budget", f"the language model failed {self._failures} times in a row; asked again in {left:.0f} s"
-                )
+                reason = say("grade.degraded.paused", n=self._failures, seconds=f"{left:.0f}")
+                raise JudgeUnavailable("budget", reason)
             self._open_until = self._clock() + BREAK_SECONDS  # this caller tries; the others wait for what comes of it
 
     def record(self, *, good: bool) -> None:
@@ -176,7 +176,7 @@ class OpenAICompatibleJudge:
             try:
                 replies = read_reply(heard.text, criteria)
             except InvalidReply as again:
-                raise JudgeUnavailable("protocol", f"the language model's reply cannot be used: {again}") from None
+                raise JudgeUnavailable("protocol", say("grade.degraded.unusable", fault=again)) from None
         return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
 
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
@@ -202,20 +202,20 @@ class OpenAICompatibleJudge:
             except APITimeoutError:
                 break
             except APIConnectionError:
-                raise self._failed("unreachable", "the language model cannot be reached") from None
+                raise self._failed("unreachable", say("grade.degraded.unreachable")) from None
             except APIStatusError as error:
                 if (simpler := self._simpler(error, mode, refused)) is None:
-                    reason = f"the language model's endpoint answered with status {error.status_code}"
+                    reason = say("grade.degraded.status", status=error.status_code)
                     raise self._failed("unreachable", reason) from None
                 mode = simpler
             except (APIError, ValueError, TypeError, AttributeError):  # a body that is not what the protocol says
-                raise self._failed("protocol", "the language model's endpoint answered with nonsense") from None
+                raise self._failed("protocol", say("grade.degraded.nonsense")) from None
             else:
                 found = self._content(reply)
                 self.breaker.record(good=True)
                 self._learn(mode if structured else self.mode, refused)
                 return found
-        raise self._failed("timeout", "the language model took too long")
+        raise self._failed("timeout", say("grade.degraded.too_long"))
 
     def _learn(self, mode: Mode, refused: set[str]) -> None:
         with self._lock:
@@ -235,10 +235,10 @@ class OpenAICompatibleJudge:
     def _content(self, reply: Any) -> _Heard:
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
-            raise self._failed("protocol", "the language model's endpoint answered with nonsense")
+            raise self._failed("protocol", say("grade.degraded.nonsense"))
         message, counts = choices[0].message, getattr(reply, "usage", None)
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
-            raise self._declined("the language model refused to answer")
+            raise self._declined(say("grade.degraded.declined"))
         usage = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
         is_cut = choices[0].finish_reason == "length"
         return _Heard(str(message.content or ""), priced(usage, *self.endpoint.prices), is_cut)
@@ -265,7 +265,7 @@ class OpenAICompatibleJudge:
         """
         said = str(getattr(error, "message", "")).lower()
         if error.status_code in {400, 413, 422} and _TOO_LONG.search(said):
-            raise self._declined("the question and the answer are too long for the language model") from None
+            raise self._declined(say("grade.degraded.no_room")) from None
         if error.status_code in {400, 422}:
             for name in ("max_completion_tokens", "max_tokens", "temperature", "seed"):
                 # A server that names the newer parameter asks for it in place of the older one.

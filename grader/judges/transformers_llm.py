@@ -22,6 +22,7 @@ from grader.judges import Case
 from grader.judges.language import Consultation, Usage, Writing
 from grader.judges.prompting import SYSTEM, VERDICTS, VERSION, LlmVerdict, abstention, answer_block, delimiter, show
 from grader.schema import Criterion, EvidenceSpan, Judgement
+from grader.texts import say
 
 # What the model may say for each verdict: they differ in their first letter.
 SAID: dict[LlmVerdict, str] = {"met": "met", "not_met": "not met", "contradicted": "contradicted"}
@@ -113,7 +114,7 @@ class TransformersJudge:
             judgements = []
             for criterion, ask in zip(criteria, asks, strict=True):
                 if time.monotonic() > ends:
-                    raise JudgeUnavailable("timeout", "the language model took too long")
+                    raise JudgeUnavailable("timeout", say("grade.degraded.too_long"))
                 judgements.append(self._one(case, criterion, reader, f"{ask}Verdict:", passages))
         return Consultation(judgements, Usage(reader.read, 0))
 
@@ -185,7 +186,7 @@ class _Held:
     def __enter__(self) -> None:
         left = self._ends - time.monotonic()
         if not self._lock.acquire(timeout=min(max(left, 0.0), threading.TIMEOUT_MAX)):
-            raise JudgeUnavailable("timeout", "the language model is busy with other answers")
+            raise JudgeUnavailable("timeout", say("grade.degraded.busy"))
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()

@@ -13,7 +13,8 @@ from grader.calibrate import FEWEST, Fit, GradedOpinion, fit, read_graded, write
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.errors import CalibrationError
-from grader.pipeline import STALE_SCALE, Grader
+from grader.pipeline import Grader
+from grader.texts import say
 
 
 def samples_csv(file: Path, strictness: float = 1.0, limit: int | None = None) -> Path:
@@ -79,7 +80,7 @@ def test_a_scale_of_another_version_is_not_used(tmp_path: Path, opinions: list[G
     stale = Grader(load_bank(), HashingEncoder(), calibration, scale=found)
     grade = stale.grade("tensors", "A tensor is an array of numbers that can live on a GPU.")
     assert grade.provenance.degraded is not None
-    assert STALE_SCALE in grade.provenance.degraded
+    assert say("grade.degraded.scale") in grade.provenance.degraded
 
 
 def test_too_few_answers_are_refused(real_grader: Grader, opinions: list[GradedOpinion]) -> None:
