@@ -23,6 +23,7 @@ from api.routes import batch, grades, health, jobs, people, questions, reviews
 from api.security import HeadAsGet, SameSiteOnly, SecurityHeaders
 from api.state import GraderState, StoreState
 from api.store.engine import utc_now
+from api.texts import SHIPPED
 from api.tracing import SILENT, Tracing
 from api.upkeep import Upkeep
 from api.web import pages
@@ -30,6 +31,7 @@ from grader import __version__
 from grader.library import Library
 from grader.llm import load_assistant
 from grader.pipeline import Grader
+from grader.texts import Languages
 
 DESCRIPTION = """Grades free-text answers to open questions: offline, the same every time, and with the words behind
 every point. Errors are problem+json (RFC 9457). Offsets are half-open code points into the answer as it was sent."""
@@ -39,10 +41,12 @@ def create_app(
     settings: Settings | None = None,
     load: Callable[[], Grader | Library] | None = None,
     clock: Callable[[], datetime] = utc_now,
+    languages: Languages = SHIPPED,
 ) -> FastAPI:
     """The ASGI app. `load` makes the grader, or those of several banks (default: from the settings), in the background.
 
     `clock` is what everything that is kept is dated by; whatever is measured goes by a clock that nobody can set.
+    `languages` are those that pages can be read in.
     """
     chosen = settings or Settings()
 
@@ -96,6 +100,7 @@ def create_app(
     app.state.stores = stores
     app.state.metrics = metrics
     app.state.queue = queue
+    app.state.languages = languages
     app.state.jobs = None
     errors.install(app, pages.error_page)
     app.include_router(health.router)

@@ -30,6 +30,7 @@ from api.rates import address_of
 from api.store import Store
 from api.store.errors import StoreError
 from api.store.keys import Key, Keyring, any_configured
+from api.texts import say
 
 COOKIE = "grader_session"
 SESSION_SECONDS = 12 * 3600
@@ -37,7 +38,6 @@ SESSION_SECONDS = 12 * 3600
 BEARER = HTTPBearer(
     auto_error=False, description="A key made with `grader keys create`. Not needed on an open loopback."
 )
-HOW = "Send a key as `Authorization: Bearer ag_...`; `grader keys create` makes one."
 
 
 class Authentication:
@@ -87,12 +87,12 @@ class Authentication:
         if key is not None:
             reach = (line or {}).get(key.role)
             if reach is None:
-                raise Refused(403, "Not allowed", f"A key of the role {key.role} may not do this.")
+                raise Refused(403, "Not allowed", say("refused.access.role", role=key.role))
             return Caller(key.id, key.name, key.role, reach)
         if not self._is_open(scope):
-            raise Refused(401, "Key needed", HOW)
+            raise Refused(401, "Key needed", say("refused.key.how"))
         if line is not None and "admin" not in line:
-            raise Refused(403, "Not allowed", "This route is not in the table of who may do what.")
+            raise Refused(403, "Not allowed", say("refused.access.no_line"))
         return Caller(None, "local", "admin", "all")
 
     def _key(self, headers: Headers, connection: HTTPConnection) -> Key | None:
@@ -101,7 +101,8 @@ class Authentication:
             scheme, _, token = headers["authorization"].partition(" ")
             key = self.keyring.key_of(token.strip()) if scheme.lower() == "bearer" else None
             if key is None:
-                raise Refused(401, "Key refused", f"The key is unknown, expired or revoked. {HOW}")
+                detail = f"{say('refused.key.unknown')} {say('refused.key.how')}"
+                raise Refused(401, "Key refused", detail)
             return key
         cookie = connection.cookies.get(COOKIE)
         return session_key(self.keyring, cookie) if cookie else None

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.store.errors import Conflict, StoreError, StoreUnavailable, UnknownRecord
+from api.texts import say
 from grader.errors import (
     AnswerTooLong,
     BankError,
@@ -113,7 +114,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 class Page(Protocol):
-    """Renders an error for a browser, or says None when the request is not a browser's."""
+    """Renders an error for a browser in its language, or says None when the request is not a browser's."""
 
     def __call__(
         self, request: Request, status: int, title: str, detail: str, *, refresh: bool = False
@@ -144,7 +145,7 @@ def install(app: FastAPI, page: Page) -> None:
             return problem(400, "Not JSON", f"The body is not valid JSON: {reason}")
         errors = [FieldError(field=_dotted(detail["loc"]), message=str(detail["msg"])) for detail in found]
         names = ", ".join(list(dict.fromkeys(e.field for e in errors))[:5])
-        detail = f"The request does not fit: {names}. See `errors`."
+        detail = say("refused.request", names=names)
         return page(request, 422, "Invalid request", detail) or problem(422, "Invalid request", detail, errors)
 
     @app.exception_handler(HTTPException)
@@ -167,7 +168,7 @@ def install(app: FastAPI, page: Page) -> None:
 
 def unexpected(request: Request, page: Page) -> Response:
     """What is said of an error nobody foresaw: nothing of it, for it may hold anything."""
-    title, detail = "Internal error", "Something went wrong here; the service's log has the details."
+    title, detail = "Internal error", say("refused.unexpected")
     return page(request, 500, title, detail) or problem(500, title, detail)
 
 

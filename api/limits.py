@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Page, problem
+from api.texts import say
 
 # Bodies that are no JSON: files of answers, sent to where many answers are taken.
 UPLOAD_PATH = "/v1/grades/batch"
@@ -43,11 +44,11 @@ class RequestLimits:
             async with asyncio.timeout(self.patience):
                 body = await _read(receive, headers, limit)
         except TimeoutError:
-            detail = f"The body did not arrive within {self.patience:g} s."
+            detail = say("refused.body.too_slow", seconds=f"{self.patience:g}")
             await self._refuse(scope, receive, send, 408, "Body too slow", detail, close=True)
             return
         if body is None:
-            detail = f"The body is larger than {limit:,} bytes."
+            detail = say("refused.body.too_large", limit=f"{limit:,}")
             await self._refuse(scope, receive, send, 413, "Body too large", detail, close=True)
         elif is_api and body and not is_upload and not _is_json(kind):
             detail = "Send the body as application/json (with that Content-Type header)."
@@ -178,7 +179,7 @@ class ResponseDeadline:
             work.cancel()  # only when this request itself is being cancelled; else it is done
 
     async def _say_late(self, scope: Scope, receive: Receive, send: Send) -> None:
-        title, detail = "Timed out", f"There was no result within {self.seconds:g} s; send it again later."
+        title, detail = "Timed out", say("refused.late", seconds=f"{self.seconds:g}")
         response = self.page(Request(scope), 503, title, detail) or problem(503, title, detail)
         response.headers["retry-after"] = "5"
         await response(scope, receive, send)

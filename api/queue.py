@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 
 from api.errors import Refused
 from api.metrics import Metrics
+from api.texts import say
 
 # Weight of the newest grade in the running mean of seconds per grade.
 NEWEST = 0.1
@@ -51,14 +52,14 @@ class GradingQueue:
 
     async def _enter(self) -> None:
         if self._places.locked() and self.in_line >= self.waiting:
-            raise self._refusal("as many answers are waiting to be graded as there is room for")
+            raise self._refusal(say("refused.busy.full"))
         self.in_line += 1
         begun = time.monotonic()
         try:
             async with asyncio.timeout(self.patience):
                 await self._places.acquire()
         except TimeoutError:
-            raise self._refusal(f"the answer waited {self.patience:g} s to be graded") from None
+            raise self._refusal(say("refused.busy.waited", seconds=f"{self.patience:g}")) from None
         finally:
             self.in_line -= 1
             self.metrics.waited(time.monotonic() - begun)
@@ -67,7 +68,7 @@ class GradingQueue:
     def _refusal(self, reason: str) -> Refused:
         self.metrics.refuse("queue")
         seconds = min(LONGEST_RETRY, max(1, math.ceil(self._mean * (self.in_line + self.in_hand) / self.running)))
-        detail = f"The service is busy: {reason}. Nothing was graded; send it again in {seconds} s."
+        detail = say("refused.busy.why", reason=reason, seconds=seconds)
         return Refused(429, "Too busy", detail, retry_after=seconds)
 
 

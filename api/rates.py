@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Page, problem
 from api.metrics import Metrics
+from api.texts import say
 
 WINDOW = 60.0  # seconds: the unit in which rates are set
 MOST_CLIENTS = 20_000  # remembered at once, about 200 bytes each; the one not seen for longest is forgotten first
@@ -69,7 +71,7 @@ class RateLimit:
     def __init__(
         self,
         app: ASGIApp,
-        policy: str,
+        policy: Literal["address", "key"],
         per_minute: int,
         name_of: Callable[[Scope], str | None],
         page: Page,
@@ -102,9 +104,7 @@ class RateLimit:
             return
         self.metrics.refuse(self.policy)
         seconds = max(1, math.ceil(allowance.wait))
-        detail = (
-            f"One {self.policy} may make {self.rate.per_minute} requests a minute; send this one again in {seconds} s."
-        )
+        detail = say(f"refused.rate.{self.policy}", most=self.rate.per_minute, seconds=seconds)
         title = "Too many requests"
         response = self.page(Request(scope), 429, title, detail) or problem(429, title, detail)
         response.headers["retry-after"] = str(seconds)

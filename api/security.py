@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Page, problem
+from api.texts import say
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # Pages load scripts and styles from this service only and run nothing inline; nobody may frame them.
@@ -80,8 +81,7 @@ class SameSiteOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and self._foreign(Headers(scope=scope)):
-            detail = "This request came from another site; open the form on this site and send it from there."
-            title = "Cross-site request refused"
+            title, detail = "Cross-site request refused", say("refused.cross_site")
             response = self.page(Request(scope), 403, title, detail) or problem(403, title, detail)
             await response(scope, receive, send)
             return

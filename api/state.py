@@ -14,6 +14,7 @@ from api.errors import NotReady
 from api.metrics import Metrics
 from api.store import Store
 from api.store.engine import utc_now
+from api.texts import say
 from grader.errors import GraderError
 from grader.library import Library
 from grader.pipeline import Grader
@@ -60,9 +61,9 @@ class GraderState:
         if self._grader is not None:
             return self._grader
         if self.failure is not None:
-            raise NotReady(f"The service cannot grade: {self.failure}", retry_after=None)
+            raise NotReady(say("refused.start.failed", failure=self.failure), retry_after=None)
         done, total = self.progress
-        raise NotReady(f"The service is starting ({done} of {total} questions ready); try again soon.", retry_after=2)
+        raise NotReady(say("refused.start.not_yet", done=done, total=total), retry_after=2)
 
     def _run(self) -> None:
         try:
@@ -77,7 +78,7 @@ class GraderState:
             self.failure = str(error)
             logger.error("cannot grade: %s", error)
         except Exception as error:
-            self.failure = f"{type(error).__name__} while loading; the log has the details"
+            self.failure = say("refused.start.crashed", kind=type(error).__name__)
             logger.exception("loading failed")
         finally:
             self._done.set()

@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.store import migrate, tables
 from api.store.errors import Conflict, StoreError, StoreUnavailable
+from api.texts import say
 
 # Milliseconds that SQLite waits for another process's write, and seconds that a request waits for a connection.
 BUSY_TIMEOUT_MS = 10_000
@@ -244,16 +245,17 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
+# What a driver says, in part, and the reason among the texts.
 REASONS = {
-    "disk is full": "its disk is full; make room",
-    "no space left": "its disk is full; make room",
-    "readonly database": "it is read-only; give the service write access to the file and its folder",
-    "read-only transaction": "it is read-only; point GRADER_DATABASE to the primary server",
-    "database is locked": "another process keeps it locked; end that process",
-    "unable to open": "the file cannot be opened; check that it is there and who may read and write it",
-    "not a database": "the file is no SQLite database; restore a backup (grader database restore)",
-    "malformed": "the file is damaged; restore a backup (grader database restore)",
-    "password authentication": "it refused user or password; check GRADER_DATABASE",
+    "disk is full": "full",
+    "no space left": "full",
+    "readonly database": "read_only_file",
+    "read-only transaction": "read_only_server",
+    "database is locked": "locked",
+    "unable to open": "no_file",
+    "not a database": "no_database",
+    "malformed": "damaged",
+    "password authentication": "password",
 }
 
 
@@ -263,11 +265,11 @@ def explained() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise Conflict("What the request refers to was changed or deleted by another one; read it again.") from error
+        raise Conflict(say("refused.conflict.changed")) from error
     except PoolTimeout as error:
-        raise StoreUnavailable("The database is too busy: no connection got free in time. Try again soon.") from error
+        raise StoreUnavailable(say("refused.database.busy")) from error
     except DBAPIError as error:
         text = str(error.orig).lower()
-        reason = next((words for sign, words in REASONS.items() if sign in text), None)
-        detail = reason or f"{type(error.orig).__name__}; see the database's log"
-        raise StoreUnavailable(f"The database cannot be used now: {detail}.") from error
+        reason = next((key for sign, key in REASONS.items() if sign in text), "other")
+        detail = say(f"refused.database_reason.{reason}", kind=type(error.orig).__name__)
+        raise StoreUnavailable(say("refused.database.unavailable", reason=detail)) from error

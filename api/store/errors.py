@@ -11,6 +11,9 @@ Every message says what to do; none repeats an answer, a password or a statement
 
 from __future__ import annotations
 
+from typing import Literal
+
+from api.texts import say
 from grader.errors import GraderError
 
 
@@ -25,9 +28,9 @@ class StoreUnavailable(StoreError):
 class UnknownRecord(GraderError):
     """There is no such record for this caller."""
 
-    def __init__(self, kind: str, record_id: str) -> None:
+    def __init__(self, kind: Literal["candidate", "grade", "job", "key"], record_id: str) -> None:
         self.kind, self.record_id = kind, record_id
-        super().__init__(f"There is no {kind} {record_id!r} here, or none that you may see.")
+        super().__init__(say(f"refused.record.{kind}", id=repr(record_id)))
 
 
 class Conflict(GraderError):

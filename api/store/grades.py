@@ -14,6 +14,7 @@ from api.store import events
 from api.store.engine import Transaction, insert_new, insert_row
 from api.store.errors import Conflict, StoreError, UnknownRecord
 from api.store.tables import answers, grades, versions
+from api.texts import say
 from grader.bank import question_from_inline
 from grader.review import reviewed
 from grader.schema import Grade, InlineQuestion, Outcome, Question, Verdict
@@ -194,7 +195,7 @@ def _insert(tx: Transaction, grade: Grade, **columns: Any) -> str:
 def _current(tx: Transaction, grade_id: str, owner: str | None) -> StoredGrade:
     found = get(tx, grade_id, owner)
     if found.superseded_by is not None:
-        raise Conflict(f"The grade {grade_id} was superseded by {found.superseded_by}; review that one.")
+        raise Conflict(say("refused.conflict.superseded", id=grade_id, by=found.superseded_by))
     return found
 
 
@@ -241,7 +242,7 @@ def rubric_of(tx: Transaction, stored: StoredGrade) -> Question:
     wanted = select(versions.c.content).where(versions.c.kind == "rubric", versions.c.version == version)
     content = tx.execute(wanted).scalar()
     if content is None:
-        raise StoreError(f"The rubric {version} of grade {stored.id} is not in the database; restore a backup.")
+        raise StoreError(say("refused.database.no_rubric", version=version, id=stored.id))
     return Question.model_validate(content)
 
 

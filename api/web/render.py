@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from api.access import Caller
 from api.auth import COOKIE as SESSION_COOKIE
-from api.web.texts import Texts, texts_for
 from grader.feedback import label
+from grader.texts import Languages, Texts
 
 STATIC = Path(__file__).parent / "static"
 PRACTICE_COOKIE = "practice"
@@ -75,7 +75,8 @@ _templates = Jinja2Templates(env=_environment, context_processors=[_for_every_pa
 
 def texts_of(request: Request) -> Texts:
     """The words of this request's language."""
-    return texts_for(request.headers.get("accept-language", ""))
+    languages: Languages = request.app.state.languages
+    return languages.texts_for(request.headers.get("accept-language", ""))
 
 
 def practises(request: Request) -> bool:
@@ -96,7 +97,7 @@ def error_page(request: Request, status: int, title: str, detail: str, *, refres
         "title": title,
         "slug": slug(title),
         "status": status,
-        "detail": detail,
+        "detail": texts_of(request).translate(detail),
         "refresh": refresh and request.method == "GET",
         "sent": request.method == "POST",
         "request_id": getattr(request.state, "request_id", None),

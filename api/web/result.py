@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from api.texts import say
 from api.web.charts import Gauge, Line, gauge, line
 from api.web.compare import Comparison
 from api.web.highlight import Piece, pieces
@@ -158,4 +159,5 @@ def _corrections(question: Question, grade: Grade) -> tuple[Correction, ...]:
 
 
 def _step(text: str) -> Step:
-    return Step("", text[6:]) if text.startswith("Read: http") else Step(text, None)
+    read = say("grade.next.read", source="")
+    return Step("", text.removeprefix(read)) if text.startswith(f"{read}http") else Step(text, None)

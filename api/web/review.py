@@ -14,6 +14,7 @@ from api.access import CurrentCaller
 from api.state import LoadedGrader, OpenStore
 from api.store import Transaction, grades
 from api.store.grades import Filter, StoredGrade
+from api.texts import say
 from api.web.history import known_question
 from api.web.place import status_for
 from api.web.render import page
@@ -125,11 +126,11 @@ def override(
 def _review(form: ReviewForm, stored: StoredGrade) -> grades.Review:
     """The form as a review; raises ValueError with what is missing."""
     if not form.author.strip() or not form.reason.strip():
-        raise ValueError("Say who you are and why: both are kept with the grade.")
+        raise ValueError(say("refused.review_form.who_and_why"))
     try:
         score = float(form.score.replace(",", ".")) if form.score.strip() else None
     except ValueError:
-        raise ValueError("The score must be a number from 0 to 100, or empty.") from None
+        raise ValueError(say("refused.review_form.score")) from None
     said: dict[str, Verdict] = {}
     for result, verdict in zip(stored.grade.criteria, form.verdict, strict=False):
         if chosen := next((one for one in VERDICTS if one == verdict), None):
