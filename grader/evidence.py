@@ -58,6 +58,12 @@ SIGNALS = (
     "answer_contrast",  # mean contrast over all criteria
 )
 
+# Beside those, where a criterion is nothing but a sentence of a reference answer: how many of its words the answer has.
+REFERENCE_SIGNALS = (
+    "whole_recall",  # share of the statement's content words anywhere in the answer
+    "new_recall",  # the same of those that the question does not say itself
+)
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -185,6 +191,21 @@ def _criterion_row(
         "exclusive": support - float(others.max()) if len(others) else 0.0,
     }
     return row, best, worst
+
+
+def measure_reference(index: QuestionIndex, answer: AnswerVectors) -> NDArray[np.float64]:
+    """Shape (criteria, REFERENCE_SIGNALS): each statement's words against the words of the whole answer.
+
+    Leaving out what the question says already is what short-answer grading calls question demoting (Mohler et al. 2011).
+    """
+    said = frozenset().union(*answer.spans.tokens)
+    asked = _tokens(index.question.prompt)
+    rows = []
+    for criterion in index.question.criteria:
+        wanted = _tokens(criterion.statement)
+        new = wanted - asked
+        rows.append([len(part & said) / len(part) if part else 0.5 for part in (wanted, new)])
+    return np.array(rows)
 
 
 def measure_misconceptions(index: QuestionIndex, answer: AnswerVectors) -> list[MisconceptionSignals]:

@@ -31,6 +31,7 @@ from grader.judges import Case, Level
 from grader.judges.entailment import EntailmentReader, load_reader
 from grader.judges.heads import BankHeads, QuestionHeads, load_heads
 from grader.judges.offline import LEVELS, OfflineJudge
+from grader.judges.pair import PairReader, load_pair
 from grader.observe import SILENT, Observer
 from grader.schema import (
     MAX_ANSWER_CHARS,
@@ -57,16 +58,20 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained for a question: its heads, and the network if it knows the question too."""
+    """What was trained for a question: its heads, and the network if it knows the question too.
+
+    `pair`: nothing was, and each criterion has one wording; then a general network reads it beside the answer's sentences.
+    """
 
     heads: QuestionHeads | None = None
     reader: EntailmentReader | None = None
+    pair: PairReader | None = None
 
     @property
     def level(self) -> Level:
         """How much is known about the question."""
         if self.heads is None:
-            return "encoder"
+            return "reference" if self.pair is not None else "encoder"
         if self.heads.source == "rubric":
             return "rubric"
         return "heads" if self.reader is None else "entailment"
@@ -118,7 +123,9 @@ def prepare(
     logits = None
     if trained.reader is not None and layers is not None:
         logits = trained.reader.read(index.question.id, texts[0])
-    case = Case(index, text, answer_vectors, None if layers is None else layers[1:], trained.heads, logits)
+    case = Case(
+        index, text, answer_vectors, None if layers is None else layers[1:], trained.heads, logits, trained.pair
+    )
     elsewhere = [guards.off_topic(index, case.vectors, neighbours)]
     if trained.heads is not None:  # the rubric has many wordings, and the encoder is the one the limit is for
         elsewhere.append(guards.far_from_rubric(index, case.vectors))
@@ -151,6 +158,7 @@ class Grader:
         judge: Judge | None = None,
         heads: BankHeads | None = None,
         reader: EntailmentReader | None = None,
+        pair: PairReader | None = None,
         scale: BankScale | None = None,
         cache_folder: Path | None = None,
         max_answer_chars: int = MAX_ANSWER_CHARS,
@@ -160,9 +168,11 @@ class Grader:
         self.encoder = encoder
         self.heads = heads
         self.reader = reader
+        self.pair = pair
         given: Mapping[Level, Calibration]
         given = {"encoder": calibrations} if isinstance(calibrations, Calibration) else calibrations
         there: dict[Level, bool] = {
+            "reference": pair is not None,
             "encoder": True,
             "rubric": isinstance(encoder, SentenceTransformerEncoder) and encoder.embedded,
             "heads": heads is not None,
@@ -211,6 +221,7 @@ class Grader:
             {level: load_calibration(level) for level in LEVELS if level != "entailment" or reader},
             heads=load_heads(found.path),
             reader=reader,
+            pair=load_pair(loaded),
             scale=load_bank_scale(found.path),
             cache_folder=cache_folder,
             max_answer_chars=max_answer_chars,
@@ -311,6 +322,8 @@ class Grader:
     def _by_rubric(self, index: QuestionIndex) -> Trained:
         """Heads fitted, once, to the question's own right and wrong wordings, where it has both."""
         encoder = self.encoder
+        if "reference" in self.offline.calibrations and index.question.is_bare:
+            return Trained(pair=self.pair)
         if "rubric" not in self.offline.calibrations or not isinstance(encoder, SentenceTransformerEncoder):
             return UNTRAINED
         with self._lock:
@@ -384,8 +397,9 @@ class Grader:
         level = LEVELS[-1] if trained is None else trained.level
         calibration = self.offline.calibrations.get(level, self.offline.newest)
         version = self.judge.version
-        if self.judge is self.offline and level in {"encoder", "rubric"}:
-            version = {"encoder": "zero-shot", "rubric": "rubric"}[level]
+        if self.judge is self.offline and level in {"reference", "encoder", "rubric"}:
+            by_reading = f"reference+{self.pair.revision}" if self.pair else ""
+            version = {"encoder": "zero-shot", "rubric": "rubric", "reference": by_reading}[level]
         elif self.judge is self.offline and level == "heads":
             version = version.split("+")[0]
         return Provenance(

@@ -136,6 +136,11 @@ class Question(Frozen):
         """A personal story has no reference to be similar to."""
         return self.kind != "experience"
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether each criterion has its statement and no other wording, right or wrong."""
+        return not any(criterion.exemplars or criterion.contradictions for criterion in self.criteria)
+
     def possible_points(self) -> float:
         """The most an answer can earn: ungrouped criteria plus `any_of` times the points of each group's members."""
         total = sum(criterion.points for criterion in self.criteria if criterion.group is None)

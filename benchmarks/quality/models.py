@@ -24,6 +24,9 @@ SCORE_FEATURES = (
     "recall_new6", "recall_new1", "recall3", "recall6", "recall_low3", "lex_recall_new", "precision_new6", "cos6",
     "cos_beyond_question", "sentence_recall", "length_ratio", "length",
 )  # fmt: skip
+PAIR = (
+    "pair_met"  # what the pair network thinks of an answer beside its closest reference: one column behind the features
+)
 COMPONENTS = 200  # principal components of the comparison vectors
 COMPONENT_WEIGHT = 1.0  # of a component, beside a feature, both standardised
 
@@ -75,13 +78,13 @@ class LabelModel:
 
 
 class ScoreModel:
-    """A score 0..1 from rows of FEATURES; it rises with every feature it uses."""
+    """A score 0..1 from rows of FEATURES, and PAIR behind them where it is among `names`; it rises with each it uses."""
 
     def __init__(self, names: Sequence[str] = SCORE_FEATURES) -> None:
         self.names = tuple(names)
 
     def fit(self, rows: Array, scores: Array, weights: Array | None = None) -> Self:
-        """`rows` (answers, len(FEATURES)), `scores` 0..1, `weights` how much each answer counts (default: all the same)."""
+        """`rows` (answers, columns), `scores` 0..1, `weights` how much each answer counts (default: all the same)."""
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import make_pipeline
@@ -108,5 +111,5 @@ class ScoreModel:
         return np.clip(mean, 0, 1)
 
     def _chosen(self, rows: Array) -> Array:
-        chosen: Array = rows[:, [FEATURES.index(name) for name in self.names]]
+        chosen: Array = rows[:, [(*FEATURES, PAIR).index(name) for name in self.names]]
         return chosen

@@ -1,7 +1,9 @@
 """Public sets of graded answers, with the protocol of the literature: questions and domains that were never trained on.
 
 Label sets (SciEntsBank, Beetle): a head on the general features is fitted on the training split and tested on unseen
-questions and domains. Score sets: fitted on the other questions (Mohler, DigiKlausur) or the training split (SAF).
+questions and domains. The pair network has learnt from the same splits; it joins where it alone does as well as the head on
+questions that neither has learnt from. Score sets: fitted on the other questions (Mohler, DigiKlausur) or on the training
+split (SAF) without what the pair network has learnt from; its opinion is one more feature there.
 Beside it stand what length, tf-idf and cosine alone do under the same protocol, and the grader as it ships, to which each
 row is an inline question with its reference answers and nothing is fitted. A contradictory answer never earns credit.
 """
@@ -18,12 +20,13 @@ from numpy.typing import NDArray
 from benchmarks.quality import measures
 from benchmarks.quality.card import Figure, Section, Table, ratio, with_interval
 from benchmarks.quality.measures import Array
-from benchmarks.quality.models import LABELS, LabelModel, ScoreModel
+from benchmarks.quality.models import LABELS, PAIR, SCORE_FEATURES, LabelModel, ScoreModel
 from benchmarks.quality.sets import Progress, PublicSet, load_set, missing
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import InvalidQuestion
 from grader.pipeline import Grader
 from grader.schema import InlineQuestion
+from training.public import for_the_network
 
 CORRECT, CONTRADICTORY = LABELS.index("correct"), LABELS.index("contradictory")
 MOHLER_POINTS = 5
@@ -44,7 +47,10 @@ def sections(
     found, skipped = [], []
 
     def load(name: str) -> PublicSet:
-        return load_set(data, name, encoder, cache, limit, progress)
+        found = load_set(data, name, encoder, cache, limit, progress)
+        if name != "saf train":
+            return found
+        return found.where([not is_kept for is_kept in for_the_network("saf_v2_en", found.answers)])
 
     for title, names, also, measure in _PARTS:
         if lacking := missing(data, names):
@@ -66,23 +72,26 @@ Tested = dict[str, tuple[PublicSet, float, float | None]]
 def scientsbank(grader: Grader, train: PublicSet, questions: PublicSet, domains: PublicSet) -> Section:
     """3-way labels; unseen questions and unseen domains."""
     parts: Tested = {"unseen questions": (questions, 0.60, 0.85), "unseen domains": (domains, 0.57, 0.80)}
-    return _label_section(grader, "SciEntsBank", train, parts)
+    return _label_section(grader, "SciEntsBank", "scientsbank", train, parts)
 
 
 def beetle(grader: Grader, train: PublicSet, questions: PublicSet) -> Section:
     """3-way labels; the unseen questions whose text really is not in the training split."""
     really = questions.where([not answer.get("question_text_in_train") for answer in questions.answers])
-    return _label_section(grader, "Beetle", train, {"unseen questions": (really, 0.63, None)})
+    return _label_section(grader, "Beetle", "beetle", train, {"unseen questions": (really, 0.63, None)})
 
 
-def _label_section(grader: Grader, title: str, train: PublicSet, parts: Tested) -> Section:
+def _label_section(grader: Grader, title: str, folder: str, train: PublicSet, parts: Tested) -> Section:
     model = LabelModel()
     model.fit(train.rows, train.comparisons, labels_of(train))
+    joins = pair_joins(folder, train)
     figures: list[Figure] = []
     rows: list[tuple[str, ...]] = []
     for part, (tested, goal, auc_goal) in parts.items():
         wanted = labels_of(tested).astype(float)
         found = model.probabilities(tested.rows, tested.comparisons)
+        if joins:
+            found = (found + balanced(tested.pair, train)) / 2
         f1 = measures.interval(measures.macro_f1, found.argmax(1).astype(float), wanted, tested.groups)
         auc = measures.interval(_auc, found[:, CORRECT] - found[:, CONTRADICTORY], wanted, tested.groups)
         figures.append(Figure(f"{title}, {part}: macro-F1 of 3", f1.value, with_interval(f1), goal))
@@ -90,7 +99,7 @@ def _label_section(grader: Grader, title: str, train: PublicSet, parts: Tested) 
             name = f"{title}, {part}: AUC correct over contradictory"
             figures.append(Figure(name, auc.value, with_interval(auc), auc_goal))
         two = measures.macro_f1(*_two(found.argmax(1).astype(float), wanted))
-        name = f"**head on the general features**, {part} ({len(tested.answers)})"
+        name = f"**head on the general features{' and pair network' if joins else ''}**, {part} ({len(tested.answers)})"
         rows.append((name, with_interval(f1), ratio(two), with_interval(auc)))
         rows += _label_baselines(train, tested)
         rows.append(_shipped_label_row(grader, tested))
@@ -103,6 +112,27 @@ def _label_section(grader: Grader, title: str, train: PublicSet, parts: Tested) 
             Table(("", "F1 of 3", "F1 of 2", "AUC correct over contradictory"), tuple(rows)),
         ),
     )
+
+
+def pair_joins(folder: str, train: PublicSet) -> bool:
+    """Whether the pair network alone does as well as a head on questions of the training split that neither learnt from."""
+    learnt = for_the_network(folder, train.answers)
+    known, new = train.where(learnt), train.where([not is_learnt for is_learnt in learnt])
+    head = LabelModel().fit(known.rows, known.comparisons, labels_of(known))
+    wanted = labels_of(new).astype(float)
+    of_head, of_pair = (
+        measures.macro_f1(found.argmax(1).astype(float), wanted)
+        for found in (head.probabilities(new.rows, new.comparisons), new.pair)
+    )
+    return of_pair >= of_head
+
+
+def balanced(odds: Array, train: PublicSet) -> Array:
+    """Probabilities as they would be if every label were as frequent, which is what F1 over the labels rewards."""
+    shares = np.bincount(labels_of(train), minlength=len(LABELS)) / len(train.answers)
+    weighed = odds / np.maximum(shares, 1e-6)
+    found: Array = weighed / weighed.sum(axis=1, keepdims=True)
+    return found
 
 
 def labels_of(of: PublicSet) -> NDArray[np.int64]:
@@ -186,7 +216,7 @@ Fit = Callable[[PublicSet, PublicSet], Array]
 def _score_section(
     grader: Grader, title: str, tested: PublicSet, found: Array, figures: tuple[Figure, ...], train: PublicSet | None
 ) -> Section:
-    columns = {f"**head on the general features** ({len(tested.answers)} answers)": found}
+    columns = {f"**head on the general features and pair network** ({len(tested.answers)} answers)": found}
     for name in BASELINES:
         fit = _baseline_fit(name)
         columns[name] = _each_left_out(tested, fit) if train is None else fit(train, tested)
@@ -227,13 +257,18 @@ def head_fit(others: Sequence[PublicSet]) -> Fit:
 
     def fit(known: PublicSet, new: PublicSet) -> Array:
         parts = [known, *others]
-        rows = np.concatenate([part.rows for part in parts])
+        rows = np.concatenate([_columns(part) for part in parts])
         shifted = [part.scores - part.scores.mean() + known.scores.mean() for part in parts]
         weights = np.concatenate([np.full(len(p.answers), 1.0 if p is known else OTHER_WEIGHT) for p in parts])
-        model = ScoreModel().fit(rows, np.concatenate(shifted), weights)
-        return model.predict(new.rows)
+        model = ScoreModel((*SCORE_FEATURES, PAIR)).fit(rows, np.concatenate(shifted), weights)
+        return model.predict(_columns(new))
 
     return fit
+
+
+def _columns(of: PublicSet) -> Array:
+    """FEATURES and PAIR: shape (answers, columns)."""
+    return np.concatenate([of.rows, of.pair[:, [CORRECT]]], axis=1)
 
 
 def _each_left_out(answers: PublicSet, fit: Fit) -> Array:

@@ -24,6 +24,8 @@ from benchmarks.quality.measures import Array
 from benchmarks.quality.views import view_texts
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import BankError, Problem
+from grader.judges.pair import load_pair
+from training.public import closest
 
 FILES = {
     "scientsbank train": "scientsbank/train.jsonl",
@@ -44,12 +46,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PublicSet:
-    """Answers of one file. `rows` (answers, FEATURES), `comparisons` (answers, 10 d) in half precision."""
+    """Answers of one file. `rows` (answers, FEATURES), `comparisons` (answers, 10 d) in half precision.
+
+    `pair` (answers, LABELS): what the pair network says of each answer beside the closest reference.
+    """
 
     name: str
     answers: tuple[dict[str, Any], ...]
     rows: Array
     comparisons: NDArray[np.float16]
+    pair: Array
 
     @property
     def scores(self) -> Array:
@@ -80,6 +86,7 @@ class PublicSet:
             answers=tuple(self.answers[i] for i in chosen),
             rows=self.rows[chosen],
             comparisons=self.comparisons[chosen],
+            pair=self.pair[chosen],
         )
 
 
@@ -114,7 +121,7 @@ def load_set(
         found = _measure(answers, encoder)
         if stored:
             _write(stored, *found)
-    return PublicSet(name, tuple(answers), *found)
+    return PublicSet(name, tuple(answers), *found, _pair(answers, encoder, cache, f"{name} {key}"))
 
 
 def _check(file: Path, answers: Sequence[dict[str, Any]]) -> None:
@@ -139,6 +146,25 @@ def _measure(
             rows.append(row)
             comparisons.append(comparison(references[best], views[answer["answer"]]).astype(np.float16))
     return np.stack(rows), np.stack(comparisons)
+
+
+def _pair(
+    answers: Sequence[dict[str, Any]], encoder: SentenceTransformerEncoder, cache: Path | None, key: str
+) -> Array:
+    """Probabilities of incorrect, correct and contradictory by the pair network, from the cache when it is the same."""
+    reader = load_pair(encoder)
+    assert reader is not None  # the encoder is the embedded one
+    stored = cache / f"pair-{key.replace(' ', '-')}-{reader.revision}.npy" if cache else None
+    if stored and stored.is_file():
+        found: Array = np.load(stored, allow_pickle=False)
+        if found.shape == (len(answers), 3):
+            return found
+    odds = reader.read([(closest(answer["answer"], answer["reference"]), answer["answer"]) for answer in answers])
+    met, contradicted = (1 / (1 + np.exp(-odds))).T
+    found = np.stack([np.maximum(0.0, 1 - met - contradicted), met, contradicted], axis=1)
+    if stored:
+        np.save(stored, found)
+    return found
 
 
 def _read(file: Path, count: int) -> tuple[Array, NDArray[np.float16]] | None:

@@ -62,6 +62,7 @@ class SentenceTransformerEncoder:
         # compute threads for each caller the linear algebra library splits its work by what else is running, which moves the
         # last bits of a vector: the same answer must get the same grade whoever else is asking (docs/decisions/0002).
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self.derived: dict[object, Any] = {}  # networks made from this model: who shares the encoder shares them
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See Encoder.encode; shape (len(texts), model dimension)."""

@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grader.encoders import LayerVectors
 from grader.evidence import (
+    REFERENCE_SIGNALS,
     SIGNALS,
     AnswerVectors,
     MisconceptionSignals,
     Signals,
     measure,
     measure_misconceptions,
+    measure_reference,
 )
 from grader.index import QuestionIndex
 from grader.judges.entailment import READER_MISCONCEPTION_SIGNALS, READER_SIGNALS
@@ -31,19 +33,27 @@ from grader.judges.heads import HEAD_SIGNALS, HeadReading, QuestionHeads, read
 from grader.schema import Criterion, EvidenceSpan, Judgement
 from grader.text import NormalisedText
 
+if TYPE_CHECKING:
+    from grader.judges.pair import PairReader
+
 MISCONCEPTION_SIGNALS = ("wrong", "margin", "answer_contrast")
 HEAD_MISCONCEPTION_SIGNALS = ("head_held",)
+# Log-odds, by the pair network, that the closest span meets the criterion, and that it contradicts it.
+PAIR_SIGNALS = ("pair_met", "pair_contradicted")
 
-Level = Literal["encoder", "rubric", "heads", "entailment"]
-# What is measured when nothing is known of a question but its wordings, when heads were fitted to its rubric alone or to more
-# than that, and when the network knows it as well.
+Level = Literal["reference", "encoder", "rubric", "heads", "entailment"]
+# What is measured when a question has one wording a criterion, as one with a reference answer alone; when it has more, or the
+# encoder is not the one that the pair network was made from; when
+# heads were fitted to its rubric alone or to more than that; and when the network knows it as well.
 CRITERION_SIGNALS_OF: dict[Level, tuple[str, ...]] = {
+    "reference": (*SIGNALS, *REFERENCE_SIGNALS, *PAIR_SIGNALS),
     "encoder": SIGNALS,
     "rubric": (*SIGNALS, *HEAD_SIGNALS),
     "heads": (*SIGNALS, *HEAD_SIGNALS),
     "entailment": (*SIGNALS, *HEAD_SIGNALS, *READER_SIGNALS),
 }
 MISCONCEPTION_SIGNALS_OF: dict[Level, tuple[str, ...]] = {
+    "reference": MISCONCEPTION_SIGNALS,
     "encoder": MISCONCEPTION_SIGNALS,
     "rubric": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS),
     "heads": (*MISCONCEPTION_SIGNALS, *HEAD_MISCONCEPTION_SIGNALS),
@@ -56,7 +66,8 @@ class Case:
     """Everything a judge may look at. `vectors.segments` is what counts as an answer (guards removed the rest).
 
     `layers` (segments, layers, d) and `heads` are there together, or neither is; `logits` (criteria then misconceptions, 2),
-    the network's reading of the whole answer, only where there are heads too.
+    the network's reading of the whole answer, only where there are heads too. `pair` is there where a wording a criterion is
+    all that is known.
     """
 
     index: QuestionIndex
@@ -65,12 +76,13 @@ class Case:
     layers: LayerVectors | None = None
     heads: QuestionHeads | None = None
     logits: NDArray[np.float64] | None = None
+    pair: PairReader | None = None
 
     @property
     def level(self) -> Level:
         """How much is known about the question."""
         if self.heads is None or self.layers is None:
-            return "encoder"
+            return "reference" if self.pair is not None else "encoder"
         if self.heads.source == "rubric":
             return "rubric"
         return "heads" if self.logits is None else "entailment"
@@ -95,6 +107,13 @@ class Case:
     def criterion_rows(self) -> NDArray[np.float64]:
         """Shape (criteria, signals), in the order of CRITERION_SIGNALS_OF this level."""
         parts = [np.stack([signal.values for signal in self.signals])]
+        if self.pair is not None and self.reading is None:
+            texts = [self._text(signal.support_span) for signal in self.signals]
+            statements = [criterion.statement for criterion in self.index.question.criteria]
+            parts += [
+                measure_reference(self.index, self.vectors),
+                self.pair.read(list(zip(statements, texts, strict=True))),
+            ]
         if self.reading is not None:
             parts.append(self.reading.rows)
         if self.logits is not None:
@@ -111,6 +130,9 @@ class Case:
         if self.logits is not None:
             parts.append(self.logits[len(self.signals) :])
         return np.concatenate(parts, axis=1)
+
+    def _text(self, span: tuple[int, int]) -> str:
+        return " ".join(segment.text for segment in self.vectors.segments[span[0] : span[1] + 1])
 
     def quote(self, span: tuple[int, int]) -> EvidenceSpan:
         """The words of a range of segments, both ends included, verbatim from the answer as it was sent."""
