@@ -158,28 +158,26 @@ class OpenAICompatibleJudge:
         ends = time.monotonic() + seconds
         schema = reply_schema(criteria)
         limit = 64 + TOKENS_PER_CRITERION * len(criteria)
-        heard = self._ask(messages, limit, ends, schema)
-        usage = heard.usage
-        try:
-            replies = read_reply(heard.text, criteria)
-        except InvalidReply as fault:
-            if heard.cut:
-                limit *= MORE_ROOM
-            else:
-                messages += [
-                    {"role": "assistant", "content": heard.text[:8_000]},
-                    {
-                        "role": "user",
-                        "content": f"That reply cannot be used: {fault}. Reply again, with the JSON only.",
-                    },
-                ]
-            heard = self._ask(messages, limit, ends, schema)
+        usage = Usage()
+        fault: InvalidReply | None = None
+        for _ in range(2):  # once more when the reply cannot be used
+            try:
+                heard = self._ask(messages, limit, ends, schema)
+            except JudgeUnavailable as failure:
+                failure.spent = usage.parts
+                raise
             usage += heard.usage
             try:
                 replies = read_reply(heard.text, criteria)
-            except InvalidReply as again:
-                raise JudgeUnavailable("protocol", say("grade.degraded.unusable", fault=again)) from None
-        return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
+            except InvalidReply as error:
+                fault = error
+            else:
+                return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
+            if heard.cut:
+                limit *= MORE_ROOM
+            else:
+                messages += _repair(heard.text, fault)
+        raise JudgeUnavailable("protocol", say("grade.degraded.unusable", fault=fault), usage.parts)
 
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
         """See LanguageJudge.write."""
@@ -311,3 +309,9 @@ class OpenAICompatibleJudge:
             if self._client is not None:
                 self._client.close()
                 self._client = self._http = None
+
+
+def _repair(said: str, fault: InvalidReply) -> Messages:
+    """What is said to a model whose reply cannot be used: its reply, and why."""
+    again = f"That reply cannot be used: {fault}. Reply again, with the JSON only."
+    return [{"role": "assistant", "content": said[:8_000]}, {"role": "user", "content": again}]
