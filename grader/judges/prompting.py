@@ -224,15 +224,19 @@ def reply_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
     """JSON schema of a reply: an object with a verdict and a quote under the id of each criterion, and nothing else.
 
     Only what every server can hold a model to: OpenAI's strict mode refuses lists of a given length, and llama.cpp's
-    grammars break on large limits.
+    grammars break on large limits. No titles either: SmolLM2 copied them into its quotes.
     """
+    verdict = VerdictReply.model_json_schema()
+    del verdict["title"], verdict["description"]
+    for part in verdict["properties"].values():
+        del part["title"]
     ids = [criterion.id for criterion in criteria]
     return {
         "type": "object",
         "properties": {name: {"$ref": "#/$defs/Verdict"} for name in ids},
         "required": ids,
         "additionalProperties": False,
-        "$defs": {"Verdict": VerdictReply.model_json_schema()},
+        "$defs": {"Verdict": verdict},
     }
 
 

@@ -167,6 +167,6 @@ def test_the_schema_wants_one_verdict_for_each_criterion_asked(case_of: MakeCase
     assert sent in grading_prompt(case, show(case), criteria)
     assert '"enum": ["met", "not_met", "contradicted"]' in sent
     # What OpenAI's strict mode refuses, or llama.cpp's grammars break on.
-    assert not {"maxLength", "minItems", "maxItems", "default"} & set(re.findall(r"\w+", sent))
+    assert not {"maxLength", "minItems", "maxItems", "default", "title"} & set(re.findall(r"\w+", sent))
     made = {one.id: {"verdict": "met", "quote": "a b c"} for one in criteria}
     assert list(read_reply(json.dumps(made), criteria)) == list(made)
