@@ -27,8 +27,10 @@ from api.config import Settings
 from grader import Grader, InlineQuestion
 from grader.assist import Policy
 from grader.errors import GraderError
+from grader.judges import Case
+from grader.judges.language import Consultation, LanguageJudge, Writing
 from grader.llm import load_assistant
-from grader.schema import ExpectedVerdict
+from grader.schema import Criterion, ExpectedVerdict
 
 UNSEEN = Path(__file__).parent / "data" / "pytorch"
 LABELS = {"correct": 1.0, "partially_correct_incomplete": 0.5}
@@ -59,7 +61,32 @@ class Tally:
     right: dict[str, list[bool]] = field(default_factory=lambda: {"offline": [], "model": []})
     tokens: int = 0
     cost: float = 0.0
+    verdicts: int = 0
+    void: int = 0
     seconds: list[float] = field(default_factory=list)
+
+
+class Counted:
+    """A language judge whose verdicts are counted, and those among them that it could not show in the answer."""
+
+    def __init__(self, judge: LanguageJudge, tally: Tally) -> None:
+        self.judge, self.tally = judge, tally
+        self.name, self.version = judge.name, judge.version
+
+    def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+        """See LanguageJudge.consult."""
+        found = self.judge.consult(case, criteria, seconds)
+        self.tally.verdicts += len(found.judgements)
+        self.tally.void += sum(one.abstained for one in found.judgements)
+        return found
+
+    def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+        """See LanguageJudge.write."""
+        return self.judge.write(system, prompt, max_tokens, seconds)
+
+    def close(self) -> None:
+        """See LanguageJudge.close."""
+        self.judge.close()
 
 
 def unseen() -> Iterator[Row]:
@@ -94,6 +121,8 @@ def _score(raw: dict[str, Any]) -> float:
 def measure(grader: Grader, rows: Iterable[Row], policy: Policy, *, ask: bool) -> Tally:
     """Grades every row offline and, with `ask`, with the model."""
     tally = Tally()
+    if ask and grader.assistant is not None:
+        grader.assistant.judge = Counted(grader.assistant.judge, tally)
     for row in rows:
         try:
             opinion = grader.opinion(row.question, row.answer)
@@ -137,6 +166,7 @@ def report(tally: Tally) -> str:
         for who, right in tally.right.items():
             if right:
                 lines.append(f"verdicts right on what was asked, {who}: {statistics.fmean(right):.1%} of {len(right)}")
+        lines.append(f"verdicts {tally.verdicts}, void for want of a quote from the answer: {tally.void}")
         lines.append(
             f"degraded {tally.degraded}; {tally.tokens} tokens, cost {tally.cost:g}; "
             f"median {statistics.median(tally.seconds):.2f} s an answer"

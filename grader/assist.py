@@ -144,7 +144,7 @@ class Assistant:
             reason = say("grade.degraded.longer", seconds=f"{self.policy.seconds:g}")
             raise JudgeUnavailable("timeout", reason) from None
         except JudgeUnavailable as error:
-            result = error.result
+            result, usage = error.result, Usage(*error.spent)
             raise
         except Exception as error:  # a model, a tokenizer and a client raise what they like
             logger.warning("the language model failed with %s", type(error).__name__)
@@ -213,6 +213,12 @@ class Assistant:
             output_tokens=usage.output_tokens,
             cost=usage.cost,
         )
+
+
+def with_usage(use: LlmUse, more: Usage) -> LlmUse:
+    """A use of the model that took so much more."""
+    spent = Usage(use.input_tokens, use.output_tokens, use.cost) + more
+    return use.model_copy(update=vars(spent))
 
 
 def _shown(case: Case, opinion: Judgement) -> Judgement:

@@ -93,10 +93,19 @@ class JudgeError(GraderError):
 
 
 class JudgeUnavailable(GraderError):
-    """A judge that was asked gives no opinion; `result` says in a word how it failed (see `observe.CallResult`)."""
+    """A judge that was asked gives no opinion; `result` says in a word how it failed (see `observe.CallResult`).
 
-    def __init__(self, result: Literal["refused", "timeout", "unreachable", "protocol", "budget"], reason: str) -> None:
+    `spent` is what replies took that nobody could use: tokens in, tokens out, cost.
+    """
+
+    def __init__(
+        self,
+        result: Literal["refused", "timeout", "unreachable", "protocol", "budget"],
+        reason: str,
+        spent: tuple[int, int, float] = (0, 0, 0.0),
+    ) -> None:
         self.result: Literal["refused", "timeout", "unreachable", "protocol", "budget"] = result
+        self.spent = spent
         super().__init__(reason)
 
 

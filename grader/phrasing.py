@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grader.assist import Assistant
 from grader.evidence import FUNCTION_WORDS
+from grader.judges.language import Usage
 from grader.judges.prompting import InvalidReply, first_json, without_private
 from grader.schema import CriterionResult, EvidenceSpan, MisconceptionResult, Question
 from grader.scoring import Scored
@@ -69,20 +71,29 @@ class _Reply(BaseModel):
     follow_up: str = ""
 
 
+@dataclass(frozen=True)
+class Reworded:
+    """Sentences by id of criterion or misconception, a follow-up, and what they took; empty where a model gave none."""
+
+    said: dict[str, str] = field(default_factory=dict)
+    follow_up: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
 def reword(
     assistant: Assistant, question: Question, scored: Scored, point: CriterionResult | None, ends: float
-) -> tuple[dict[str, str], str | None]:
-    """Sentences by id of criterion or misconception, and a follow-up about `point`; empty and None without a model."""
+) -> Reworded:
+    """What of a model's words the grade bears out, and a follow-up about `point`."""
     facts = [*(_fact(result) for result in scored.criteria), *(_mistake(found) for found in scored.misconceptions)]
     listed = "\n".join(json.dumps(fact, ensure_ascii=False) for fact in facts)
     prompt = ASK.format(prompt=question.prompt, facts=listed, point=point.id if point else "the subject as a whole")
     written = assistant.write(SYSTEM, prompt, MOST_TOKENS, ends)
     if written is None:
-        return {}, None
+        return Reworded()
     try:
         reply = _Reply.model_validate(first_json(written.text))
     except (InvalidReply, ValidationError):
-        return {}, None
+        return Reworded(usage=written.usage)
     said: dict[str, str] = {}
     for sentence in reply.sentences:
         if sentence.about in said:
@@ -91,7 +102,7 @@ def reword(
         kept = " ".join(part for part in parts if _bears_out(question, scored, sentence.about, part))
         if 0 < len(kept) <= MOST_CHARS:
             said[sentence.about] = kept
-    return said, _follow_up(question, point, " ".join(reply.follow_up.split()))
+    return Reworded(said, _follow_up(question, point, " ".join(reply.follow_up.split())), written.usage)
 
 
 def _fact(result: CriterionResult) -> dict[str, str | None]:
@@ -114,9 +125,13 @@ def _bears_out(question: Question, scored: Scored, about: str, text: str) -> boo
         return False
     for found in scored.misconceptions:
         if found.id == about:
-            facts = [found.correction, found.statement or "", *(span.text for span in found.evidence)]
+            shown = [found.correction, *(span.text for span in found.evidence)]
+            facts = [*shown, found.statement or ""]
             return (
-                not _PRAISE.search(text) and _is_tied(text, facts) and not _new_terms(text, [question.prompt, *facts])
+                not _PRAISE.search(text)
+                and _is_tied(text, facts)
+                and not _new_terms(text, [question.prompt, *facts])
+                and not gives_away(question, text, own=shown)
             )
     result = next((one for one in scored.criteria if one.id == about), None)
     if result is None or result.verdict == "abstained":
@@ -141,19 +156,25 @@ def _follow_up(question: Question, point: CriterionResult | None, text: str) -> 
 
 
 def gives_away(question: Question, text: str, own: Iterable[str]) -> bool:
-    """Whether a text holds more of the reference than is allowed; the candidate's `own` words are theirs to see."""
-    spoken, content = words(text), _content([text])
-    theirs = _content(own)
+    """Whether a text holds more of the reference than is allowed; `own` is what the candidate said or sees anyway."""
+    own = list(own)
+    content, theirs = _content([text]), _content(own)
     secrets = [c.statement for c in question.criteria]
     secrets += [sentence for answer in question.reference_answers for sentence in re.split(r"(?<=[.!?])\s+", answer)]
-    runs = {tuple(spoken[i : i + SHARED_RUN]) for i in range(len(spoken) - SHARED_RUN + 1)}
+    runs = _runs([text]) - _runs(own)
     for secret in secrets:
-        source = words(secret)
-        if runs & {tuple(source[i : i + SHARED_RUN]) for i in range(len(source) - SHARED_RUN + 1)}:
+        if runs & _runs([secret]):
             return True
         if len((content - theirs) & _content([secret])) > MOST_SHARED * max(len(content), 3):
             return True
     return False
+
+
+def _runs(texts: Iterable[str]) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    for spoken in map(words, texts):
+        found |= {tuple(spoken[i : i + SHARED_RUN]) for i in range(len(spoken) - SHARED_RUN + 1)}
+    return found
 
 
 def _new_terms(text: str, known: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grader import __version__, feedback, guards, phrasing
-from grader.assist import Assistant, Assisted, JudgeMode
+from grader.assist import Assistant, Assisted, JudgeMode, with_usage
 from grader.bank import Bank, content_hash, load_bank, question_from_inline
 from grader.calibration import BankScale, Calibration, load_bank_scale, load_calibration
 from grader.encoders import EMBEDDED, Encoder, load_encoder
@@ -367,13 +367,19 @@ class Grader:
             reasons = [reason for reason in (provenance.degraded, assisted.degraded) if reason]
             update = {"degraded": "; ".join(reasons) or None, "llm": assisted.use}
             provenance = provenance.model_copy(update=update)
-            if self.assistant is not None and assisted.use is not None and self.assistant.policy.writes_feedback:
-                point = feedback.next_point(scored)
-                said, asked = phrasing.reword(self.assistant, index.question, scored, point, assisted.ends)
-                words, follow_up = feedback.write(index.question, scored, said), asked or follow_up
+        # The id is of what decided the grade; how it is worded, and what that takes, comes after.
+        grade_id = "grd_" + content_hash(
+            [index.question.id, prepared.text.original, provenance.model_dump(mode="json")]
+        )
+        use = assisted.use if assisted else None
+        if assisted is not None and use is not None and self.assistant and self.assistant.policy.writes_feedback:
+            point = feedback.next_point(scored)
+            worded = phrasing.reword(self.assistant, index.question, scored, point, assisted.ends)
+            words, follow_up = feedback.write(index.question, scored, worded.said), worded.follow_up or follow_up
+            provenance = provenance.model_copy(update={"llm": with_usage(use, worded.usage)})
         similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
         grade = Grade(
-            id="grd_" + content_hash([index.question.id, prepared.text.original, provenance.model_dump(mode="json")]),
+            id=grade_id,
             question_id=index.question.id,
             outcome=scored.outcome,
             score=scored.score,

@@ -35,6 +35,11 @@ class Usage:
             self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, self.cost + other.cost
         )
 
+    @property
+    def parts(self) -> tuple[int, int, float]:
+        """Tokens in, tokens out, cost."""
+        return self.input_tokens, self.output_tokens, self.cost
+
 
 @dataclass(frozen=True)
 class Consultation:

@@ -26,10 +26,10 @@ from grader.judges.prompting import (
     SYSTEM,
     VERSION,
     InvalidReply,
-    Reply,
     grading_prompt,
     judgement,
     read_reply,
+    reply_schema,
     show,
 )
 from grader.schema import Criterion, Judgement
@@ -55,6 +55,7 @@ MORE_ROOM = 8
 RETRIES = 2  # by the client: exponential with jitter, and as long as Retry-After says
 
 Messages = list[dict[str, str]]
+Schema = dict[str, Any]
 # A request that is too long for a model, in the words of vLLM, llama.cpp, OpenAI and Ollama.
 _TOO_LONG = re.compile(r"context|too (?:long|large|many tokens)|input length")
 
@@ -155,50 +156,49 @@ class OpenAICompatibleJudge:
             {"role": "user", "content": grading_prompt(case, shown, criteria)},
         ]
         ends = time.monotonic() + seconds
+        schema = reply_schema(criteria)
         limit = 64 + TOKENS_PER_CRITERION * len(criteria)
-        heard = self._ask(messages, limit, ends, structured=True)
-        usage = heard.usage
-        try:
-            replies = read_reply(heard.text, criteria)
-        except InvalidReply as fault:
-            if heard.cut:
-                limit *= MORE_ROOM
-            else:
-                messages += [
-                    {"role": "assistant", "content": heard.text[:8_000]},
-                    {
-                        "role": "user",
-                        "content": f"That reply cannot be used: {fault}. Reply again, with the JSON only.",
-                    },
-                ]
-            heard = self._ask(messages, limit, ends, structured=True)
+        usage = Usage()
+        fault: InvalidReply | None = None
+        for _ in range(2):  # once more when the reply cannot be used
+            try:
+                heard = self._ask(messages, limit, ends, schema)
+            except JudgeUnavailable as failure:
+                failure.spent = usage.parts
+                raise
             usage += heard.usage
             try:
                 replies = read_reply(heard.text, criteria)
-            except InvalidReply as again:
-                raise JudgeUnavailable("protocol", say("grade.degraded.unusable", fault=again)) from None
-        return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
+            except InvalidReply as error:
+                fault = error
+            else:
+                return Consultation([judgement(case, shown, one, replies[one.id]) for one in criteria], usage)
+            if heard.cut:
+                limit *= MORE_ROOM
+            else:
+                messages += _repair(heard.text, fault)
+        raise JudgeUnavailable("protocol", say("grade.degraded.unusable", fault=fault), usage.parts)
 
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
         """See LanguageJudge.write."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-        heard = self._ask(messages, max_tokens, time.monotonic() + seconds, structured=False)
+        heard = self._ask(messages, max_tokens, time.monotonic() + seconds)
         return Writing(heard.text, heard.usage)
 
     # ---- one call ----------------------------------------------------------------------------------------------------
 
-    def _ask(self, messages: Messages, max_tokens: int, ends: float, *, structured: bool) -> _Heard:
-        """A reply. Steps down from form to form until the endpoint takes the request, and remembers the one it took."""
+    def _ask(self, messages: Messages, max_tokens: int, ends: float, schema: Schema | None = None) -> _Heard:
+        """A reply, in the form of a schema where one is given. Steps down until the endpoint takes a form, and remembers it."""
         from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
         self.breaker.check()
-        mode: Mode = self.mode if structured else "plain"
+        mode: Mode = self.mode if schema else "plain"
         refused = set(self._refused)
         while ends > time.monotonic():
             try:
                 client, http = self._opened()
                 http.until(ends)
-                reply = client.chat.completions.create(**self._request(messages, max_tokens, mode, refused))
+                reply = client.chat.completions.create(**self._request(messages, max_tokens, mode, refused, schema))
             except APITimeoutError:
                 break
             except APIConnectionError:
@@ -213,7 +213,7 @@ class OpenAICompatibleJudge:
             else:
                 found = self._content(reply)
                 self.breaker.record(good=True)
-                self._learn(mode if structured else self.mode, refused)
+                self._learn(mode if schema else self.mode, refused)
                 return found
         raise self._failed("timeout", say("grade.degraded.too_long"))
 
@@ -243,19 +243,21 @@ class OpenAICompatibleJudge:
         is_cut = choices[0].finish_reason == "length"
         return _Heard(str(message.content or ""), priced(usage, *self.endpoint.prices), is_cut)
 
-    def _request(self, messages: Messages, max_tokens: int, mode: Mode, refused: set[str]) -> dict[str, Any]:
+    def _request(
+        self, messages: Messages, max_tokens: int, mode: Mode, refused: set[str], schema: Schema | None
+    ) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self.endpoint.model, "messages": messages, "stream": False}
         options: dict[str, Any] = {"temperature": 0.0, "seed": 0, "max_tokens": max_tokens}
         if "max_tokens" in refused:  # its newer name
             options["max_completion_tokens"] = max_tokens
         request |= {name: value for name, value in options.items() if name not in refused}
         if mode == "json_schema":
-            schema = {"name": "verdicts", "schema": wire_schema(), "strict": True}
-            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+            named = {"name": "verdicts", "schema": schema, "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": named}
         elif mode == "json_object":
             # llama.cpp's servers keep to a schema beside the type; without one a small model may never come to a brace.
-            schema = {} if "schema" in refused else {"schema": wire_schema()}
-            request["response_format"] = {"type": "json_object"} | schema
+            beside = {} if "schema" in refused else {"schema": schema}
+            request["response_format"] = {"type": "json_object"} | beside
         return request
 
     def _simpler(self, error: APIStatusError, mode: Mode, refused: set[str]) -> Mode | None:
@@ -309,17 +311,7 @@ class OpenAICompatibleJudge:
                 self._client = self._http = None
 
 
-def wire_schema() -> dict[str, Any]:
-    """The form of a reply without its limits: servers make a grammar of it, and llama.cpp's breaks on one that counts to 4,000.
-
-    `read_reply` checks the limits.
-    """
-    return {name: _without_limits(part) for name, part in Reply.model_json_schema().items()}
-
-
-def _without_limits(part: Any) -> Any:
-    if isinstance(part, list):
-        return [_without_limits(one) for one in part]
-    if not isinstance(part, dict):
-        return part
-    return {name: _without_limits(one) for name, one in part.items() if name not in {"maxLength", "maxItems"}}
+def _repair(said: str, fault: InvalidReply) -> Messages:
+    """What is said to a model whose reply cannot be used: its reply, and why."""
+    again = f"That reply cannot be used: {fault}. Reply again, with the JSON only."
+    return [{"role": "assistant", "content": said[:8_000]}, {"role": "user", "content": again}]

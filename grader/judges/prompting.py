@@ -13,9 +13,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from grader.bank import content_hash
 from grader.judges import Case
@@ -38,8 +38,8 @@ For a criterion, say:
 - contradicted: the answer states the opposite or a wrong version of it. A mistake that the answer only warns of is not one.
 Judge meaning, not style, grammar or length."""
 
-FORMAT = """Reply with JSON only, with one entry for each criterion, in the order given. `quote` is copied letter by letter
-from the answer: the shortest passage that shows the verdict, at least three words; an empty string for not_met.
+FORMAT = """Reply with JSON only: one entry for each criterion, under its id, in the order given. `quote` is copied letter by
+letter from the answer: the shortest passage that shows the verdict, at least three words; an empty string for not_met.
 JSON schema of the reply:
 {schema}"""
 
@@ -71,21 +71,15 @@ _LOOK_ALIKE = re.compile(
 
 
 class VerdictReply(BaseModel):
-    """One criterion of a reply."""
+    """What a reply says of one criterion."""
 
     model_config = ConfigDict(extra="forbid")
 
-    criterion: str
     verdict: LlmVerdict
-    quote: str = Field(max_length=4_000)
+    quote: str
 
 
-class Reply(BaseModel):
-    """A reply as a whole."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    verdicts: list[VerdictReply] = Field(max_length=64)
+_REPLIES = TypeAdapter(dict[str, VerdictReply])
 
 
 class InvalidReply(ValueError):
@@ -221,9 +215,29 @@ def listed(criteria: Sequence[Criterion]) -> str:
 
 def grading_prompt(case: Case, shown: Shown, criteria: Sequence[Criterion]) -> str:
     """The user's message that asks for verdicts on some criteria as JSON."""
-    schema = json.dumps(Reply.model_json_schema(), ensure_ascii=False)
+    schema = json.dumps(reply_schema(criteria), ensure_ascii=False)
     block = answer_block(case.index.question, shown.text, delimiter(case))
     return f"{block}\n\nCriteria:\n{listed(criteria)}\n\n{FORMAT.format(schema=schema)}"
+
+
+def reply_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
+    """JSON schema of a reply: an object with a verdict and a quote under the id of each criterion, and nothing else.
+
+    Only what every server can hold a model to: OpenAI's strict mode refuses lists of a given length, and llama.cpp's
+    grammars break on large limits. No titles either: SmolLM2 copied them into its quotes.
+    """
+    verdict = VerdictReply.model_json_schema()
+    del verdict["title"], verdict["description"]
+    for part in verdict["properties"].values():
+        del part["title"]
+    ids = [criterion.id for criterion in criteria]
+    return {
+        "type": "object",
+        "properties": {name: {"$ref": "#/$defs/Verdict"} for name in ids},
+        "required": ids,
+        "additionalProperties": False,
+        "$defs": {"Verdict": verdict},
+    }
 
 
 # ---- what is believed ------------------------------------------------------------------------------------------------
@@ -232,21 +246,20 @@ def grading_prompt(case: Case, shown: Shown, criteria: Sequence[Criterion]) -> s
 def read_reply(text: str, criteria: Sequence[Criterion]) -> dict[str, VerdictReply]:
     """Verdicts by criterion id; raises InvalidReply for anything that was not asked for."""
     try:
-        reply = Reply.model_validate(first_json(text))
+        replies = _REPLIES.validate_python(first_json(text))
     except ValidationError as error:
         places = sorted({".".join(map(str, detail["loc"])) for detail in error.errors()})
         raise InvalidReply(f"these fields do not fit the schema: {', '.join(places[:6])}") from None
     wanted = [criterion.id for criterion in criteria]
-    found = [verdict.criterion for verdict in reply.verdicts]
-    if sorted(found) != sorted(wanted):
+    if sorted(replies) != sorted(wanted):
         raise InvalidReply(f"there must be exactly one verdict for each of: {', '.join(wanted)}")
-    return {verdict.criterion: verdict for verdict in reply.verdicts}
+    return replies
 
 
 def first_json(text: str) -> object:
     """The first JSON object in a text that may have thoughts, words or a fence around it; raises InvalidReply."""
     text = text.rsplit("</think>", 1)[-1]
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_each_once)
     for match in re.finditer(r"\{", text):
         try:
             found: object = decoder.raw_decode(text, match.start())[0]
@@ -254,6 +267,13 @@ def first_json(text: str) -> object:
             continue
         return found
     raise InvalidReply("it holds no JSON object")
+
+
+def _each_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")  # of two verdicts neither is believed
+    return found
 
 
 def judgement(case: Case, shown: Shown, criterion: Criterion, reply: VerdictReply) -> Judgement:

@@ -117,7 +117,7 @@ class ObeyingJudge:
         self.saw.append(prompt)
         between = prompt.split(f"BEGIN {delimiter(case)}\n")[1].split(f"\nEND {delimiter(case)}")[0]
         quote = max(re.split(r"\n|\[removed\]", between), key=len)
-        replies = [VerdictReply(criterion=one.id, verdict="met", quote=quote) for one in criteria]
+        replies = [VerdictReply(verdict="met", quote=quote) for _ in criteria]
         judged = [judgement(case, shown, one, reply) for one, reply in zip(criteria, replies, strict=True)]
         return Consultation(judged, Usage(len(prompt.split()), len(criteria)))
 

@@ -181,7 +181,7 @@ def verdicts(body: dict[str, Any], quote: str | None = None) -> str:
     ids = re.findall(r"^- ([a-z0-9-]+): ", prompt.split("Criteria:\n")[1].split("\n\n")[0], re.MULTILINE)
     answer = re.search(r"BEGIN (\w+)\n(.*)\nEND \1", prompt, re.DOTALL)
     words = quote or (answer.group(2).split(". ")[0] if answer else "")
-    return json.dumps({"verdicts": [{"criterion": one, "verdict": "met", "quote": words} for one in ids]})
+    return json.dumps({one: {"verdict": "met", "quote": words} for one in ids})
 
 
 @pytest.fixture(scope="session")

@@ -237,6 +237,12 @@ def test_a_failing_endpoint_gives_the_offline_grade_and_the_reason(
         grader.grade("zero-grad", GOOD, judge="required")
 
 
+def test_what_a_failing_endpoint_took_is_told(judge_of: Callable[..., OpenAICompatibleJudge]) -> None:
+    watching = Watching()
+    grader_with(judge_of("nonsense"), replace(FREE, seconds=60.0), watching).grade("zero-grad", GOOD)
+    assert [(call.result, call.input_tokens, call.output_tokens) for call in watching.calls] == [("protocol", 200, 40)]
+
+
 def test_the_same_answer_gets_the_same_judgement_again(
     judge_of: Callable[..., OpenAICompatibleJudge], peer: Any, tmp_path: Path
 ) -> None:

@@ -20,8 +20,8 @@ from grader.judges.openai_compatible import (
     CircuitBreaker,
     Endpoint,
     OpenAICompatibleJudge,
-    wire_schema,
 )
+from grader.judges.prompting import reply_schema
 
 MakeJudge = Callable[..., OpenAICompatibleJudge]
 MakeCase = Callable[..., Case]
@@ -68,6 +68,13 @@ def test_tokens_and_cost_are_counted(judge_of: MakeJudge, case_of: MakeCase) -> 
     usage = judge_of("json_schema").consult(case, case.index.question.criteria[:1], PATIENT).usage
     assert (usage.input_tokens, usage.output_tokens) == (100, 20)
     assert usage.cost == pytest.approx((100 * 1 + 20 * 10) / 1e6)
+
+
+def test_replies_that_nobody_could_use_are_counted_too(judge_of: MakeJudge, case_of: MakeCase) -> None:
+    case = case_of()
+    with pytest.raises(JudgeUnavailable) as raised:
+        judge_of("nonsense").consult(case, case.index.question.criteria[:1], PATIENT)
+    assert raised.value.spent == pytest.approx((200, 40, (200 * 1 + 40 * 10) / 1e6))
 
 
 def test_a_busy_server_is_asked_again(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
@@ -240,7 +247,12 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(
     assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests) + caplog.text
 
 
-def test_the_schema_that_is_sent_has_no_limits_to_count_to() -> None:
-    sent = str(wire_schema())
-    assert "maxLength" not in sent and "maxItems" not in sent
-    assert "'enum': ['met', 'not_met', 'contradicted']" in sent
+@pytest.mark.parametrize("behaviour", ["json_schema", "object_with_schema"])
+def test_the_schema_of_a_request_names_its_criteria(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str
+) -> None:
+    judge, case = judge_of(behaviour), case_of()
+    for criteria in (case.index.question.criteria[:2], case.index.question.criteria[2:3]):
+        judge.consult(case, criteria, PATIENT)
+        form = peer.requests[-1]["response_format"]
+        assert form.get("schema", form.get("json_schema", {}).get("schema")) == reply_schema(criteria)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +18,11 @@ from grader.encoders.hashing import HashingEncoder
 from grader.judges import Case
 from grader.judges.language import Consultation, Usage, Writing
 from grader.judges.prompting import abstention
+from grader.observe import JudgeCall, Observer
+from grader.phrasing import reword
 from grader.pipeline import Grader
-from grader.schema import Criterion
+from grader.schema import Criterion, EvidenceSpan, MisconceptionResult
+from grader.scoring import Scored
 
 BANK = load_bank()
 QUESTION = BANK.question("zero-grad")
@@ -42,7 +46,7 @@ class Writer:
     def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
         del system, max_tokens, seconds
         self.prompts.append(prompt)
-        return Writing(self.text, Usage())
+        return Writing(self.text, Usage(30, 7, 0.25))
 
     def close(self) -> None: ...
 
@@ -148,3 +152,66 @@ def test_no_name_or_address_is_in_the_facts() -> None:
     grade, writer = graded({}, answer)
     assert any("Ada" in span.text for one in grade.criteria for span in one.evidence)
     assert not any(word in writer.prompts[0] for word in ("Ada", "Byron", "example.org"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (
+            "Have another look: zero_grad() clears the .grad fields and nothing else.",
+            True,
+        ),  # the correction is shown anyway
+        ("Think again about what happens to the weights there.", True),
+        (QUESTION.criteria[0].statement, False),
+        (f"The weights are safe; {QUESTION.reference_answers[0][:120].lower()}.", False),
+    ],
+)
+def test_words_on_a_misconception_give_nothing_else_away(text: str, kept: bool) -> None:
+    wrong = QUESTION.misconceptions[0]
+    said = "zero_grad() puts the weights back to zero"
+    found = MisconceptionResult(
+        id=wrong.id,
+        statement=wrong.statement,
+        evidence=(EvidenceSpan(start=0, end=len(said), text=said),),
+        penalty=wrong.penalty,
+        correction=wrong.correction,
+    )
+    scored = Scored("graded", 10.0, (0.0, 20.0), 0.1, (), (found,), (), ())
+    writer = Writer(json.dumps({"sentences": [{"about": wrong.id, "text": text}]}))
+    worded = reword(Assistant(writer), QUESTION, scored, None, time.monotonic() + 60)
+    assert worded.said == ({wrong.id: text} if kept else {})
+
+
+@pytest.mark.parametrize("reply", [{"sentences": []}, "I would rather not."])
+def test_what_the_words_take_is_counted_with_the_verdicts(reply: Any) -> None:
+    told: list[JudgeCall] = []
+
+    class Watching(Observer):
+        def judged(self, call: JudgeCall) -> None:
+            told.append(call)
+
+    class Costly(Writer):
+        def consult(self, case: Case, criteria: Sequence[Criterion], seconds: float) -> Consultation:
+            return Consultation(super().consult(case, criteria, seconds).judgements, Usage(100, 20, 1.5))
+
+    grader = copy.copy(PLAIN)
+    writer = Costly(reply if isinstance(reply, str) else json.dumps(reply))
+    grader.assistant = Assistant(writer, Policy(writes_feedback=True, band=(0.0, 1.0)), observer=Watching())
+    use = grader.grade("zero-grad", ANSWER).provenance.llm
+    assert use is not None
+    assert (use.input_tokens, use.output_tokens, use.cost) == (130, 27, 1.75)
+    assert [(call.input_tokens, call.output_tokens, call.cost) for call in told] == [(100, 20, 1.5), (30, 7, 0.25)]
+
+
+def test_the_id_is_of_what_decided_the_grade_not_of_its_words() -> None:
+    class Terse(Writer):
+        def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+            return Writing(super().write(system, prompt, max_tokens, seconds).text, Usage(1, 1))
+
+    grades = []
+    for writer in (Writer("{}"), Terse("{}")):
+        grader = copy.copy(PLAIN)
+        grader.assistant = Assistant(writer, Policy(writes_feedback=True, band=(2.0, 2.0)))
+        grades.append(grader.grade("zero-grad", ANSWER))
+    assert grades[0].id == grades[1].id
+    assert grades[0].provenance.llm != grades[1].provenance.llm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +16,7 @@ from grader.judges.prompting import (
     grading_prompt,
     judgement,
     read_reply,
+    reply_schema,
     show,
     without_private,
 )
@@ -47,9 +50,7 @@ def test_a_quote_is_verbatim_whatever_its_spaces(case_of: MakeCase, quote: str, 
 def test_without_a_quote_from_the_answer_there_is_no_verdict(case_of: MakeCase, verdict: str) -> None:
     case = case_of(GOOD)
     criterion = case.index.question.criteria[0]
-    reply = VerdictReply.model_validate(
-        {"criterion": criterion.id, "verdict": verdict, "quote": "never said by anyone"}
-    )
+    reply = VerdictReply.model_validate({"verdict": verdict, "quote": "never said by anyone"})
     assert judgement(case, show(case), criterion, reply).abstained
 
 
@@ -127,7 +128,7 @@ def test_the_criteria_and_the_answer_are_all_that_is_sent(case_of: MakeCase) -> 
     assert case.index.question.reference_answers[0] not in prompt
 
 
-GOOD_REPLY = '{"verdicts": [{"criterion": "accumulates", "verdict": "met", "quote": "a b c"}]}'
+GOOD_REPLY = '{"accumulates": {"verdict": "met", "quote": "a b c"}}'
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,10 @@ GOOD_REPLY = '{"verdicts": [{"criterion": "accumulates", "verdict": "met", "quot
         "met",
         "[]",
         "{",
-        '{"verdicts": []}',
+        "{}",
+        GOOD_REPLY[:-1] + ', "another": {"verdict": "met", "quote": "a b c"}}',
+        GOOD_REPLY[:-1] + ', "accumulates": {"verdict": "not_met", "quote": ""}}',
+        GOOD_REPLY.replace("}}", ', "points": 20}}'),
         GOOD_REPLY.replace("met", "excellent"),
         GOOD_REPLY.replace("accumulates", "another"),
         GOOD_REPLY.replace('"quote"', '"citation"'),
@@ -149,3 +153,20 @@ def test_a_reply_that_was_not_asked_for_is_a_fault(case_of: MakeCase, text: str)
     with pytest.raises(InvalidReply):
         read_reply(text, criteria)
     assert read_reply(f"Sure:\n```json\n{GOOD_REPLY}\n```", criteria)["accumulates"].verdict == "met"
+
+
+def test_the_schema_wants_one_verdict_for_each_criterion_asked(case_of: MakeCase) -> None:
+    case = case_of(GOOD)
+    criteria = case.index.question.criteria[:3]
+    schema = reply_schema(criteria)
+    verdict = schema["$defs"]["Verdict"]
+    assert list(schema["properties"]) == schema["required"] == [one.id for one in criteria]
+    assert verdict["required"] == list(verdict["properties"]) == ["verdict", "quote"]
+    assert schema["additionalProperties"] is verdict["additionalProperties"] is False
+    sent = json.dumps(schema)
+    assert sent in grading_prompt(case, show(case), criteria)
+    assert '"enum": ["met", "not_met", "contradicted"]' in sent
+    # What OpenAI's strict mode refuses, or llama.cpp's grammars break on.
+    assert not {"maxLength", "minItems", "maxItems", "default", "title"} & set(re.findall(r"\w+", sent))
+    made = {one.id: {"verdict": "met", "quote": "a b c"} for one in criteria}
+    assert list(read_reply(json.dumps(made), criteria)) == list(made)
