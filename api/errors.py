@@ -145,8 +145,9 @@ def install(app: FastAPI, page: Page) -> None:
             return problem(400, "Not JSON", f"The body is not valid JSON: {reason}")
         errors = [FieldError(field=_dotted(detail["loc"]), message=str(detail["msg"])) for detail in found]
         names = ", ".join(list(dict.fromkeys(e.field for e in errors))[:5])
-        detail = say("refused.request", names=names)
-        return page(request, 422, "Invalid request", detail) or problem(422, "Invalid request", detail, errors)
+        title = "Invalid request"
+        shown = page(request, 422, title, say("refused.request_on_page", names=names))  # which lists no errors
+        return shown or problem(422, title, say("refused.request", names=names), errors)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -4,8 +4,8 @@ Answers of the public sets' training splits (docs/quality.md), to questions that
 measured as the service measures those to an inline question: criteria derived from the reference answer. Nobody has said
 what the verdict on such a criterion should be, only what the whole answer deserves. So the weights are those with which the
 mean of the criteria's credits comes closest to the score, every set counting the same, and with which answers labelled
-contradictory are contradicted (both at once, by L-BFGS). Two thirds of each set's questions are fitted to; the others choose
-the point scale and the width of the interval. Deterministic.
+contradictory are contradicted (both at once, by L-BFGS). Two thirds of each set's questions are fitted to; the others
+choose the width of the interval. Deterministic.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from training.public import closest, for_the_network
 
 SETS = ("saf_v2_en", "scientsbank", "beetle")
 ANSWERS = 900  # of a set, spread evenly
-CHOOSING_EVERY = 3  # so many-th question chooses scale and interval
+CHOOSING_EVERY = 3  # so many-th question chooses the interval
 PENALTY = 1e-2  # of the squared weights
 CONTRADICTION_WEIGHT = 0.3  # of telling contradictory answers, beside coming close to the score
 NEVER = (
     -12.0
 )  # logit of `partial`, which no label of these sets names: a middling share of the points is partial anyway
 COVERAGE = 0.90
-GRID = [PointScale(low=low / 20, high=high / 20) for low in range(9) for high in range(9, 21)]
+SCALE = PointScale(low=0, high=1)  # the weights are fitted to the score itself, so nothing is left to stretch
 
 Floats = NDArray[np.float64]
 
@@ -160,7 +160,7 @@ def scored(rows: list[Measured], calibration: Calibration, points: PointScale) -
 
 
 def fit(rows: list[Measured], fitted_on: str) -> Calibration:
-    """Weights from two thirds of the questions, point scale and interval from the others."""
+    """Weights from two thirds of the questions, the width of the interval from the others."""
     order = {name: number for number, name in enumerate(dict.fromkeys((row.source, row.question_id) for row in rows))}
     choosing = [row for row in rows if order[row.source, row.question_id] % CHOOSING_EVERY == 0]
     learning = [row for row in rows if order[row.source, row.question_id] % CHOOSING_EVERY != 0]
@@ -172,23 +172,18 @@ def fit(rows: list[Measured], fitted_on: str) -> Calibration:
         criterion=fit_linear(learning),
         misconception_signals=MISCONCEPTION_SIGNALS_OF["reference"],
         misconception=base.misconception,
-        points=GRID[0],
+        points=SCALE,
         interval=interval,
         fitted_on=fitted_on,
     )
     deserved = 100 * np.array([row.score for row in choosing])
-    size = {name: sum(row.source == name for row in choosing) for name in SETS}
-    weights = np.array([1 / size[row.source] for row in choosing])
-    points = min(
-        GRID, key=lambda scale: float(np.average((scored(choosing, start, scale)[0] - deserved) ** 2, weights=weights))
-    )
-    found, spread = scored(choosing, start, points)
+    found, spread = scored(choosing, start, SCALE)
     quantile = round(float(np.quantile(np.abs(found - deserved) / spread, COVERAGE)), 3)
     for name in SETS:
         here = [row.source == name for row in choosing]
         r, off = np.corrcoef(found[here], deserved[here])[0, 1], np.abs(found - deserved)[here].mean()
         print(f"{name}: r {r:.2f}, mean error {off:.1f}")
-    return start.model_copy(update={"points": points, "interval": Interval(quantile=quantile, floor=5.0)})
+    return start.model_copy(update={"interval": Interval(quantile=quantile, floor=5.0)})
 
 
 def test_on_bank(calibration: Calibration, encoder: SentenceTransformerEncoder) -> None:
@@ -230,7 +225,7 @@ def main() -> None:
     rows = measure(arguments.data, encoder)
     questions = len({(row.source, row.question_id) for row in rows})
     calibration = fit(rows, f"{len(rows)} answers to {questions} questions of {', '.join(SETS)}")
-    print(f"point scale {calibration.points.low:g} to {calibration.points.high:g}, version {calibration.version}")
+    print(f"interval {calibration.interval.quantile:g} sigma, version {calibration.version}")
     test_on_bank(calibration, encoder)
     if not arguments.dry_run:
         target = calibration_file("reference")

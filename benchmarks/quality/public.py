@@ -33,7 +33,7 @@ MOHLER_POINTS = 5
 # Of an answer of another set beside one of the own; chosen by leaving out questions of Mohler and of SAF's training split.
 OTHER_WEIGHT = 0.3
 SENTENCE_LIMIT = 2000  # characters that an inline question's prompt may have
-SHIPPED_ANSWERS = 800  # of a set, spread evenly, for the grader as it ships: it takes longer than all else together
+SHIPPED_ANSWERS = 400  # of a set, spread evenly, for the grader as it ships: it takes longer than all else together
 BASELINES = ("length only", "tf-idf cosine", "plain cosine")
 
 

@@ -81,7 +81,9 @@ def test_a_file_holds_what_was_learnt(encoder: SentenceTransformerEncoder, tmp_p
     with torch.inference_mode():
         logits = network(tokens["input_ids"], tokens["attention_mask"], tokens["token_type_ids"])[0].double()
     expected = [float(logits[k] - torch.logsumexp(logits[[c for c in range(3) if c != k]], 0)) for k in (0, 2)]
-    np.testing.assert_allclose(loaded.read([("Ice floats.", "Ice does float.")])[0], expected, atol=0.02)  # half precision
+    np.testing.assert_allclose(
+        loaded.read([("Ice floats.", "Ice does float.")])[0], expected, atol=0.02
+    )  # half precision
 
 
 def test_who_shares_an_encoder_shares_the_network(encoder: SentenceTransformerEncoder, reader: PairReader) -> None:
@@ -109,7 +111,9 @@ def test_a_question_with_one_wording_a_criterion_is_read_by_it(real_grader: Grad
     assert right.score > wrong.score
     assert right.score > elsewhere.score
     assert elsewhere.score < 20
-    own = SKY.model_copy(update={"criteria": (InlineCriterion(statement="Blue is scattered more than red.", points=1),)})
+    own = SKY.model_copy(
+        update={"criteria": (InlineCriterion(statement="Blue is scattered more than red.", points=1),)}
+    )
     assert real_grader.grade(own, RIGHT).provenance.judge == right.provenance.judge
     assert "reference" not in real_grader.grade("zero-grad", RIGHT).provenance.judge
 
