@@ -107,7 +107,7 @@ def test_a_question_with_one_wording_a_criterion_is_read_by_it(real_grader: Grad
     assert right.provenance.judge == f"offline@reference+{real_grader.pair.revision}"
     assert right.provenance.degraded is None
     assert right.score is not None and elsewhere.score is not None
-    assert right.score >= 50
+    assert right.score >= 40
     assert elsewhere.score < 20
     own = SKY.model_copy(
         update={"criteria": (InlineCriterion(statement="Blue is scattered more than red.", points=1),)}
