@@ -45,7 +45,8 @@ NEVER = (
     -12.0
 )  # logit of `partial`, which no label of these sets names: a middling share of the points is partial anyway
 COVERAGE = 0.90
-SCALE = PointScale(low=0, high=1)  # the weights are fitted to the score itself, so nothing is left to stretch
+# An answer about something else keeps a credit near .3: below a third nothing is earned.
+SCALE = PointScale(low=0.2, high=0.8)
 
 Floats = NDArray[np.float64]
 
