@@ -177,7 +177,7 @@ class Assistant:
                 heard[number] = opinion
         before, merged = rescore(offline), _together(offline, heard, self.policy.weight)
         if abs((after := rescore(merged)) - before) > self.policy.bound:
-            merged = self._within_bound(offline, heard, rescore)
+            merged = self._within_bound(offline, heard, rescore, before)
             disputes.append(say("grade.dispute.bound", before=f"{before:g}", after=f"{after:g}"))
         settled = sum(one is not other for one, other in zip(merged, offline, strict=True))
         use = self._use(case, opinions, usage, settled=settled)
@@ -190,13 +190,14 @@ class Assistant:
         offline: Sequence[Judgement],
         heard: dict[int, Judgement],
         rescore: Callable[[Sequence[Judgement]], float],
+        before: float,
     ) -> list[Judgement]:
         """The model's opinion with the largest share that keeps the score within the bound.
 
         Cut off rather than thrown away: words that nudge the offline score a little must not decide between nothing
         of the model's opinion and all of it.
         """
-        before, least, most = rescore(offline), 0.0, 1.0
+        least, most = 0.0, 1.0
         for _ in range(BISECTIONS):
             share = (least + most) / 2
             moved = abs(rescore(_together(offline, heard, self.policy.weight, share)) - before)

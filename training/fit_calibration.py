@@ -163,18 +163,23 @@ Opinions = list[tuple[list[Judgement], list[MisconceptionFinding]]]
 
 def opinion(row: Measured, calibration: Calibration) -> tuple[list[Judgement], list[MisconceptionFinding]]:
     """What the judge says of a measured answer."""
-    probabilities = calibration.verdict_probabilities(row.criterion_rows)
     question = row.question
-    said = [
-        Judgement(criterion_id=c.id, p_met=float(p[MET]), p_partial=float(p[PARTIAL]), p_contradicted=float(p[WRONG]))
-        for c, p in zip(question.criteria, probabilities, strict=True)
-    ]
+    said = judgements(question, row.criterion_rows, calibration)
     held = calibration.misconception_probabilities(row.misconception_rows)
     found = [
         MisconceptionFinding(misconception_id=m.id, probability=float(p))
         for m, p in zip(question.misconceptions, held, strict=True)
     ]
     return said, found
+
+
+def judgements(question: Question, rows: NDArray[np.float64], calibration: Calibration) -> list[Judgement]:
+    """What a calibration makes of measured criteria: `rows` (criteria, signals)."""
+    probabilities = calibration.verdict_probabilities(rows)
+    return [
+        Judgement(criterion_id=c.id, p_met=float(p[MET]), p_partial=float(p[PARTIAL]), p_contradicted=float(p[WRONG]))
+        for c, p in zip(question.criteria, probabilities, strict=True)
+    ]
 
 
 def left_out(rows: list[Measured]) -> Opinions:

@@ -31,9 +31,9 @@ from grader.judges import CRITERION_SIGNALS_OF, MISCONCEPTION_SIGNALS_OF
 from grader.judges.offline import MET, PARTIAL, WRONG
 from grader.judges.pair import load_pair
 from grader.pipeline import Trained, prepare
-from grader.schema import InlineQuestion, Interval, Judgement, PointScale, Question
+from grader.schema import InlineQuestion, Interval, PointScale, Question
 from grader.scoring import score, sigma
-from training.fit_calibration import unseen_answers
+from training.fit_calibration import judgements, unseen_answers
 from training.public import closest, for_the_network
 
 SETS = ("saf_v2_en", "scientsbank", "beetle")
@@ -79,8 +79,9 @@ def measure(data: Path, encoder: SentenceTransformerEncoder) -> list[Measured]:
                 question = question_from_inline(inline)
             except GraderError:  # a reference of two words
                 continue
-            index = indexes.setdefault(question.id, build_index(question, encoder))
-            case = prepare(index, encoder, line["answer"], None, Trained(pair=pair)).case
+            if question.id not in indexes:
+                indexes[question.id] = build_index(question, encoder)
+            case = prepare(indexes[question.id], encoder, line["answer"], None, Trained(pair=pair)).case
             if case is None:
                 continue
             label = line.get("label3") or ""
@@ -144,18 +145,12 @@ def _tensors(rows: list[Measured], mean: Floats, spread: Floats) -> tuple[Tensor
     return torch.tensor(x), torch.tensor(share), torch.tensor(deserved), torch.tensor(contradictory)
 
 
-def scored(rows: list[Measured], calibration: Calibration, points: PointScale) -> tuple[Floats, Floats]:
+def scored(rows: list[Measured], calibration: Calibration) -> tuple[Floats, Floats]:
     """Scores 0..100 and their sigma as the grader would give them, shape (answers,) each."""
     found, spread = [], []
     for row in rows:
-        odds = calibration.verdict_probabilities(row.rows)
-        said = [
-            Judgement(
-                criterion_id=c.id, p_met=float(p[MET]), p_partial=float(p[PARTIAL]), p_contradicted=float(p[WRONG])
-            )
-            for c, p in zip(row.question.criteria, odds, strict=True)
-        ]
-        found.append(score(row.question, said, (), (), points, calibration.interval).score or 0.0)
+        said = judgements(row.question, row.rows, calibration)
+        found.append(score(row.question, said, (), (), calibration.points, calibration.interval).score or 0.0)
         spread.append(sigma(row.question, said, calibration.interval.floor))
     return np.array(found), np.array(spread)
 
@@ -166,7 +161,7 @@ def fit(rows: list[Measured], fitted_on: str) -> Calibration:
     choosing = [row for row in rows if order[row.source, row.question_id] % CHOOSING_EVERY == 0]
     learning = [row for row in rows if order[row.source, row.question_id] % CHOOSING_EVERY != 0]
     base = load_calibration("encoder")
-    interval = Interval(quantile=1, floor=5.0)
+    interval = Interval(quantile=1, floor=5)
     start = Calibration(
         signals=CRITERION_SIGNALS_OF["reference"],
         classes=CLASSES,
@@ -178,13 +173,13 @@ def fit(rows: list[Measured], fitted_on: str) -> Calibration:
         fitted_on=fitted_on,
     )
     deserved = 100 * np.array([row.score for row in choosing])
-    found, spread = scored(choosing, start, SCALE)
+    found, spread = scored(choosing, start)
     quantile = round(float(np.quantile(np.abs(found - deserved) / spread, COVERAGE)), 3)
     for name in SETS:
         here = [row.source == name for row in choosing]
         r, off = np.corrcoef(found[here], deserved[here])[0, 1], np.abs(found - deserved)[here].mean()
         print(f"{name}: r {r:.2f}, mean error {off:.1f}")
-    return start.model_copy(update={"interval": Interval(quantile=quantile, floor=5.0)})
+    return start.model_copy(update={"interval": interval.model_copy(update={"quantile": quantile})})
 
 
 def test_on_bank(calibration: Calibration, encoder: SentenceTransformerEncoder) -> None:
@@ -198,7 +193,7 @@ def test_on_bank(calibration: Calibration, encoder: SentenceTransformerEncoder) 
             case = prepare(indexes[graded.question_id], encoder, graded.answer, None, Trained(pair=pair)).case
             if case is not None:
                 row = Measured("", graded.question_id, questions[graded.question_id], case.criterion_rows(), 0.0, "")
-                found.append(scored([row], calibration, calibration.points)[0][0])
+                found.append(scored([row], calibration)[0][0])
                 deserved.append(graded.score)
         error = np.abs(np.array(found) - np.array(deserved)).mean()
         print(f"unseen writers, {title}: Spearman {spearmanr(found, deserved)[0]:.2f}, mean error {error:.1f}")

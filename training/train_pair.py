@@ -2,15 +2,14 @@
 
 `--data` is the folder of the public sets (docs/quality.md): general entailment (`nli_extra/`, `nli_*`), SciEntsBank,
 Beetle and a quarter of SAF's questions. With them go the sentences and answers of the shipped bank, but for its questions
-in `--hold-out`, on which the calibration of this level is fitted. Whole questions are watched and never trained on: every
-sixth of SciEntsBank and Beetle. General entailment comes first and thins out. Resumes from its checkpoint.
+in `--hold-out`. Whole questions are watched and never trained on: these, and every sixth of SciEntsBank and Beetle. General
+entailment comes first and thins out. Resumes from its checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from grader.judges.pair import MOST_TOKENS, save_pair
 from grader.judges.pair_network import CONTRADICTED, MET, NOT_MET, PairNetwork
 from grader.schema import Question
 from training.public import closest, for_the_network
+from training.run import begin, by_length, notes, twins
 from training.train_reader import DATA, as_read
 
 Example = tuple[str, str, tuple[float, float, float]]  # criterion, text, shares of met, not met, contradicted
@@ -53,7 +53,7 @@ ENTAILMENT = {
 OWN_STATEMENT = 0.7  # share of the sentences that stand beside the criterion's statement and not one of its exemplars
 OF_ANOTHER, AMONG_OTHERS = 0.25, 0.20  # share beside another criterion's statement, and among other sentences
 MOSTLY_SILENT = (0.07, 0.90, 0.03)  # what a sentence says of a criterion it was not written for
-RATE = {"adapters": 5e-4, "classify": 5e-4}
+RATE = 5e-4
 WARM_UP = 100
 REPORT_EVERY = 300.0
 # Share of the steps, at the start and at the end.
@@ -170,23 +170,17 @@ class BankSentences:
     def _twins(self, question: Question) -> Iterator[tuple[str, str, str]]:
         """Statement, true sentence and its false twin."""
         statements = {criterion.id: criterion.statement for criterion in question.criteria}
-        pairs: dict[tuple[str, int], dict[str, str]] = {}
-        for one in self.data.statements[question.id]:
-            if one.pair is not None and one.criterion in statements:
-                pairs.setdefault((one.criterion, one.pair), {})[one.verdict] = one.text
-        for (criterion, _), pair in pairs.items():
-            if {"met", "contradicted"} <= pair.keys():
-                yield statements[criterion], pair["met"], pair["contradicted"]
+        for criterion, true, false in twins(self.data.statements[question.id]):
+            if criterion in statements:
+                yield statements[criterion], true, false
 
 
 class Trainer:
     """One run."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        torch.manual_seed(arguments.seed)
-        torch.set_num_threads(arguments.threads)
         self.arguments = arguments
-        self.random = random.Random(arguments.seed)
+        self.random = begin(arguments)
         encoder = SentenceTransformerEncoder(device="cpu")
         self.tokenizer = encoder.tokenizer
         self.sources = Sources(Path(arguments.data), arguments.hold_out, self.random)
@@ -206,18 +200,7 @@ class Trainer:
         while True:
             examples = list(self.sources.make[name]())
             self.random.shuffle(examples)
-            found: list[list[Example]] = []
-            for first in range(0, len(examples), 400):
-                current: list[Example] = []
-                for example in sorted(examples[first : first + 400], key=lambda e: len(self.ids(e[0], e[1])[0])):
-                    if (
-                        current
-                        and (len(current) + 1) * len(self.ids(example[0], example[1])[0]) > self.arguments.tokens
-                    ):
-                        found.append(current)
-                        current = []
-                    current.append(example)
-                found.append(current)
+            found = by_length(examples, lambda e: len(self.ids(e[0], e[1])[0]), self.arguments.tokens, together=400)
             self.random.shuffle(found)
             yield from found
 
@@ -236,13 +219,8 @@ class Trainer:
 
     def train(self) -> None:
         arguments = self.arguments
-        groups = {
-            "classify": list(self.network.classify.parameters()),
-            "adapters": [p for p in self.network.backbone.parameters() if p.requires_grad],
-        }
-        optimizer = torch.optim.AdamW(
-            [{"params": p, "lr": RATE[name], "name": name} for name, p in groups.items()], weight_decay=0.01
-        )
+        learnt = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learnt, lr=RATE, weight_decay=0.01)
         checkpoint = Path(f"{arguments.out}.checkpoint")
         spent_before, step = 0.0, 0
         if checkpoint.is_file():
@@ -259,8 +237,7 @@ class Trainer:
             if progress >= 1:
                 break
             for group in optimizer.param_groups:
-                rate = RATE[group["name"]] * arguments.rate
-                group["lr"] = rate * min(1.0, (step + 1) / WARM_UP) * max(0.02, 1 - progress)
+                group["lr"] = RATE * arguments.rate * min(1.0, (step + 1) / WARM_UP) * max(0.02, 1 - progress)
             shares = [a + (b - a) * min(1.0, progress / 0.7) for a, b in SHARES.values()]
             name = self.random.choices(list(SHARES), shares)[0]
             batch = next(self.streams[name])
@@ -269,7 +246,7 @@ class Trainer:
             logits = self.logits([(e[0], e[1]) for e in batch])
             loss = functional.cross_entropy(logits, torch.tensor([e[2] for e in batch]), label_smoothing=0.03)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_([p for part in groups.values() for p in part], 1.0)
+            nn.utils.clip_grad_norm_(learnt, 1.0)
             optimizer.step()
             step += 1
             lost[name] = lost.get(name, float(loss.detach())) * 0.97 + 0.03 * float(loss.detach())
@@ -279,21 +256,12 @@ class Trainer:
                 print(f"{minutes:.1f} min, step {step}, {pace:.0f} tokens/s; {losses}", flush=True)
                 print("   ", self.report(), flush=True)
                 reported = time.monotonic()
-                state = {"network": self.adapted(), "optimizer": optimizer.state_dict(), "step": step}
-                torch.save({**state, "minutes": minutes, "network": self.network.state_dict()}, checkpoint)
+                state = {"network": self.network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+                torch.save({**state, "minutes": minutes}, checkpoint)
         print("end:", self.report(), flush=True)
-        notes = {
-            "command": "python -m training.train_pair " + json.dumps(vars(arguments), default=str),
-            "data": self.sources.version,
-            "seed": str(arguments.seed),
-        }
-        save_pair(Path(arguments.out), self.network, notes)
+        about = notes("training.train_pair", arguments, self.sources.version)
+        save_pair(Path(arguments.out), self.network, about)
         checkpoint.unlink(missing_ok=True)
-
-    def adapted(self) -> dict[str, Tensor]:
-        """What was learnt: adapters and classifier."""
-        learnt = {n for n, p in self.network.named_parameters() if p.requires_grad}
-        return {name: value for name, value in self.network.state_dict().items() if name in learnt}
 
     def opinions(self, pairs: list[tuple[str, str]]) -> np.ndarray[Any, Any]:
         """Probabilities, shape (pairs, 3)."""

@@ -9,7 +9,6 @@ Resumes from its checkpoint. One thread reads about 1,500 tokens a second on a d
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from grader.judges.entailment import Labels, bank_labels, save_reader
 from grader.judges.network import EntailmentNetwork
 from grader.schema import Question
 from grader.text import normalise, split
+from training.run import begin, by_length, notes, twins
 
 DATA = Path(__file__).parent / "data"
 # (met, contradicted) for a verdict: part of an idea is half of it.
@@ -98,18 +98,17 @@ class Examples:
             place = labels.of(question.id, misconception.id)
             found += [(place, "met", text) for text in (misconception.statement, *misconception.exemplars)]
             found.append((place, "contradicted", misconception.correction))
-        twins: dict[tuple[int, int], dict[str, str]] = {}
         for statement in statements:
             place = labels.of(question.id, statement.criterion)
             found.append((place, statement.verdict, statement.text))
-            if statement.pair is not None:
-                twins.setdefault((place, statement.pair), {})[statement.verdict] = statement.text
-        self.twins += [
-            (Example(question.id, pair["met"], {place: (1.0, 0.0, 1.0)}),
-             Example(question.id, pair["contradicted"], {place: (0.0, 1.0, 1.0)}))
-            for (place, _), pair in twins.items()
-            if {"met", "contradicted"} <= pair.keys()
-        ]  # fmt: skip
+        for criterion_id, true, false in twins(statements):
+            place = labels.of(question.id, criterion_id)
+            self.twins.append(
+                (
+                    Example(question.id, true, {place: (1.0, 0.0, 1.0)}),
+                    Example(question.id, false, {place: (0.0, 1.0, 1.0)}),
+                )
+            )
 
     def epoch(self, source: random.Random) -> list[Example]:
         """Each answer and each sentence once."""
@@ -137,10 +136,8 @@ class Trainer:
     """One run: what is learnt, from what, and how far it has come."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        torch.manual_seed(arguments.seed)
-        torch.set_num_threads(arguments.threads)
         self.arguments = arguments
-        self.random = random.Random(arguments.seed)
+        self.random = begin(arguments)
         bank = load_bank()
         encoder = SentenceTransformerEncoder(device="cpu")
         self.labels = bank_labels(bank, encoder)
@@ -168,15 +165,7 @@ class Trainer:
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
         """Of like length, within the token budget, in random order."""
         shuffled = self.random.sample(examples, len(examples))
-        found: list[list[Example]] = []
-        for first in range(0, len(shuffled), 600):
-            current: list[Example] = []
-            for example in sorted(shuffled[first : first + 600], key=lambda e: len(self._ids(e.text))):
-                if current and (len(current) + 1) * len(self._ids(example.text)) > self.arguments.tokens:
-                    found.append(current)
-                    current = []
-                current.append(example)
-            found.append(current)
+        found = by_length(shuffled, lambda e: len(self._ids(e.text)), self.arguments.tokens, together=600)
         yield from self.random.sample(found, len(found))
 
     def logits(self, batch: list[Example], own: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -266,12 +255,8 @@ class Trainer:
                     torch.save(state, checkpoint)
         print(f"end: {self.report()}", flush=True)
         torch.save(self.network.state_dict(), f"{arguments.out}.pt")
-        notes = {
-            "command": "python -m training.train_reader " + json.dumps(vars(arguments), default=str),
-            "data": self.data.version,
-            "seed": str(arguments.seed),
-        }
-        save_reader(Path(arguments.out), self.network, self.labels, arguments.freeze, notes)
+        about = notes("training.train_reader", arguments, self.data.version)
+        save_reader(Path(arguments.out), self.network, self.labels, arguments.freeze, about)
         checkpoint.unlink(missing_ok=True)
 
     def _loss(self, batch: list[Example]) -> Tensor:

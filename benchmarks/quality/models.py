@@ -24,9 +24,8 @@ SCORE_FEATURES = (
     "recall_new6", "recall_new1", "recall3", "recall6", "recall_low3", "lex_recall_new", "precision_new6", "cos6",
     "cos_beyond_question", "sentence_recall", "length_ratio", "length",
 )  # fmt: skip
-PAIR = (
-    "pair_met"  # what the pair network thinks of an answer beside its closest reference: one column behind the features
-)
+# What the pair network thinks of an answer beside its closest reference: one column behind the features.
+PAIR = "pair_met"
 COMPONENTS = 200  # principal components of the comparison vectors
 COMPONENT_WEIGHT = 1.0  # of a component, beside a feature, both standardised
 

@@ -21,7 +21,7 @@ from benchmarks.quality import measures
 from benchmarks.quality.card import Figure, Section, Table, ratio, with_interval
 from benchmarks.quality.measures import Array
 from benchmarks.quality.models import LABELS, PAIR, SCORE_FEATURES, LabelModel, ScoreModel
-from benchmarks.quality.sets import Progress, PublicSet, load_set, missing
+from benchmarks.quality.sets import FILES, Progress, PublicSet, load_set, missing
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import InvalidQuestion
 from grader.pipeline import Grader
@@ -50,7 +50,7 @@ def sections(
         found = load_set(data, name, encoder, cache, limit, progress)
         if name != "saf train":
             return found
-        return found.where([not is_kept for is_kept in for_the_network("saf_v2_en", found.answers)])
+        return found.where([not is_learnt for is_learnt in learnt_from(found)])
 
     for title, names, also, measure in _PARTS:
         if lacking := missing(data, names):
@@ -72,19 +72,19 @@ Tested = dict[str, tuple[PublicSet, float, float | None]]
 def scientsbank(grader: Grader, train: PublicSet, questions: PublicSet, domains: PublicSet) -> Section:
     """3-way labels; unseen questions and unseen domains."""
     parts: Tested = {"unseen questions": (questions, 0.60, 0.85), "unseen domains": (domains, 0.57, 0.80)}
-    return _label_section(grader, "SciEntsBank", "scientsbank", train, parts)
+    return _label_section(grader, "SciEntsBank", train, parts)
 
 
 def beetle(grader: Grader, train: PublicSet, questions: PublicSet) -> Section:
     """3-way labels; the unseen questions whose text really is not in the training split."""
     really = questions.where([not answer.get("question_text_in_train") for answer in questions.answers])
-    return _label_section(grader, "Beetle", "beetle", train, {"unseen questions": (really, 0.63, None)})
+    return _label_section(grader, "Beetle", train, {"unseen questions": (really, 0.63, None)})
 
 
-def _label_section(grader: Grader, title: str, folder: str, train: PublicSet, parts: Tested) -> Section:
+def _label_section(grader: Grader, title: str, train: PublicSet, parts: Tested) -> Section:
     model = LabelModel()
     model.fit(train.rows, train.comparisons, labels_of(train))
-    joins = pair_joins(folder, train)
+    joins = pair_joins(train)
     figures: list[Figure] = []
     rows: list[tuple[str, ...]] = []
     for part, (tested, goal, auc_goal) in parts.items():
@@ -114,9 +114,9 @@ def _label_section(grader: Grader, title: str, folder: str, train: PublicSet, pa
     )
 
 
-def pair_joins(folder: str, train: PublicSet) -> bool:
+def pair_joins(train: PublicSet) -> bool:
     """Whether the pair network alone does as well as a head on questions of the training split that neither learnt from."""
-    learnt = for_the_network(folder, train.answers)
+    learnt = learnt_from(train)
     known, new = train.where(learnt), train.where([not is_learnt for is_learnt in learnt])
     head = LabelModel().fit(known.rows, known.comparisons, labels_of(known))
     wanted = labels_of(new).astype(float)
@@ -125,6 +125,11 @@ def pair_joins(folder: str, train: PublicSet) -> bool:
         for found in (head.probabilities(new.rows, new.comparisons), new.pair)
     )
     return of_pair >= of_head
+
+
+def learnt_from(train: PublicSet) -> list[bool]:
+    """For each answer of a training split, whether the pair network has learnt from it."""
+    return for_the_network(Path(FILES[train.name]).parent.name, train.answers)
 
 
 def balanced(odds: Array, train: PublicSet) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,7 +121,7 @@ def load_set(
         progress(f"features of {name} ({len(answers)} answers)")
         found = _measure(answers, encoder)
         if stored:
-            _write(stored, *found)
+            _write(stored, rows=found[0], comparisons=found[1])
     return PublicSet(name, tuple(answers), *found, _pair(answers, encoder, cache, f"{name} {key}"))
 
 
@@ -154,32 +155,39 @@ def _pair(
     """Probabilities of incorrect, correct and contradictory by the pair network, from the cache when it is the same."""
     reader = load_pair(encoder)
     assert reader is not None  # the encoder is the embedded one
-    stored = cache / f"pair-{key.replace(' ', '-')}-{reader.revision}.npy" if cache else None
-    if stored and stored.is_file():
-        found: Array = np.load(stored, allow_pickle=False)
-        if found.shape == (len(answers), 3):
-            return found
+    stored = cache / f"pair-{key.replace(' ', '-')}-{reader.revision}.pair" if cache else None
+    kept = _arrays(stored, "pair") if stored else None
+    if kept is not None and kept[0].shape == (len(answers), 3):
+        return kept[0]
     odds = reader.read([(closest(answer["answer"], answer["reference"]), answer["answer"]) for answer in answers])
     met, contradicted = (1 / (1 + np.exp(-odds))).T
-    found = np.stack([np.maximum(0.0, 1 - met - contradicted), met, contradicted], axis=1)
+    found: Array = np.stack([np.maximum(0.0, 1 - met - contradicted), met, contradicted], axis=1)
     if stored:
-        np.save(stored, found)
+        _write(stored, pair=found)
     return found
 
 
 def _read(file: Path, count: int) -> tuple[Array, NDArray[np.float16]] | None:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            rows, comparisons = stored["rows"], stored["comparisons"]
-    except (OSError, KeyError, ValueError, EOFError):
+    found = _arrays(file, "rows", "comparisons")
+    if found is None:
         return None
+    rows, comparisons = found
     return (rows, comparisons) if rows.shape == (count, len(FEATURES)) and len(comparisons) == count else None
 
 
-def _write(file: Path, rows: Array, comparisons: NDArray[np.float16]) -> None:
+def _arrays(file: Path, *names: str) -> list[NDArray[Any]] | None:
+    """The arrays of these names, None when the file is missing, damaged or of another form."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            return [stored[name] for name in names]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(file: Path, **arrays: NDArray[Any]) -> None:
     """Atomically, so that nobody reads half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     with os.fdopen(descriptor, "wb") as stream:
-        np.savez(stream, rows=rows, comparisons=comparisons)
+        np.savez(stream, **arrays)
     Path(name).replace(file)

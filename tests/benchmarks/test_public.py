@@ -117,8 +117,11 @@ def test_a_damaged_cache_is_measured_anew(encoder: SentenceTransformerEncoder, d
     first = sets.load_set(data, "saf UQ", encoder, tmp_path)
     (stored,) = tmp_path.glob("*.npz")
     stored.write_bytes(b"half a file")
+    (read,) = tmp_path.glob("*.pair")
+    read.write_bytes(read.read_bytes()[:200])
     second = sets.load_set(data, "saf UQ", encoder, tmp_path)
     assert np.array_equal(first.rows, second.rows)
+    assert np.array_equal(first.pair, second.pair)
 
 
 @pytest.mark.parametrize(("change", "words"), [({"reference": []}, "reference: is empty"), ({"score": None}, "score")])
