@@ -1,11 +1,12 @@
 """Fits the calibration for questions with a reference answer and little else: `python -m training.fit_reference --data DIR`.
 
 Answers of the public sets' training splits (docs/quality.md), to questions that the pair network has not learnt from, are
-measured as the service measures those to an inline question: criteria derived from the reference answer. Nobody has said
-what the verdict on such a criterion should be, only what the whole answer deserves. So the weights are those with which the
-mean of the criteria's credits comes closest to the score, every set counting the same, and with which answers labelled
-contradictory are contradicted (both at once, by L-BFGS). Two thirds of each set's questions are fitted to; the others
-choose the width of the interval. Deterministic.
+measured as the service measures those to an inline question: criteria derived from the reference answer. With every
+fourth comes an answer to a question of another set, which deserves nothing. Nobody has said what the verdict on such a
+criterion should be, only what the whole answer deserves. So the weights are those with which the mean of the criteria's
+credits comes closest to the score, every set counting the same, and with which answers labelled contradictory are
+contradicted (both at once, by L-BFGS). Two thirds of each set's questions are fitted to; the others choose the width of the
+interval. Deterministic.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,14 +41,14 @@ from training.public import closest, for_the_network
 SETS = ("saf_v2_en", "scientsbank", "beetle")
 ANSWERS = 900  # of a set, spread evenly
 CHOOSING_EVERY = 3  # so many-th question chooses the interval
+UNRELATED_EVERY = 4  # so many-th answer comes with one that is about something else
 PENALTY = 1e-2  # of the squared weights
 CONTRADICTION_WEIGHT = 0.3  # of telling contradictory answers, beside coming close to the score
 NEVER = (
     -12.0
 )  # logit of `partial`, which no label of these sets names: a middling share of the points is partial anyway
 COVERAGE = 0.90
-# An answer about something else keeps a credit near .3: below a third nothing is earned.
-SCALE = PointScale(low=0.2, high=0.8)
+SCALE = PointScale(low=0, high=1)  # the weights are fitted to the score itself
 
 Floats = NDArray[np.float64]
 
@@ -64,31 +66,58 @@ class Measured:
 
 
 def measure(data: Path, encoder: SentenceTransformerEncoder) -> list[Measured]:
-    """The answers that can be graded at all, set by set."""
-    found, pair = [], load_pair(encoder)
-    for name in SETS:
-        every = list(read_lines(data / name / "train.jsonl"))
-        lines = [line for line, is_kept in zip(every, for_the_network(name, every), strict=True) if not is_kept]
-        chosen = np.linspace(0, len(lines) - 1, min(ANSWERS, len(lines))).astype(int)
-        indexes: dict[str, QuestionIndex] = {}
-        for line in (lines[i] for i in chosen):
-            inline = InlineQuestion(
-                prompt=line["question"][:2000] or "?", reference_answers=(closest(line["answer"], line["reference"]),)
-            )
-            try:
-                question = question_from_inline(inline)
-            except GraderError:  # a reference of two words
-                continue
-            if question.id not in indexes:
-                indexes[question.id] = build_index(question, encoder)
-            case = prepare(indexes[question.id], encoder, line["answer"], None, Trained(pair=pair)).case
-            if case is None:
+    """The answers that can be graded at all, set by set, and unrelated ones among them."""
+    found: list[Measured] = []
+    chosen = {name: spread(data, name) for name in SETS}
+    measurer = Measurer(encoder)
+    for name, lines in chosen.items():
+        elsewhere = [line["answer"] for other in SETS if other != name for line in chosen[other]]
+        for number, line in enumerate(lines):
+            question = inline(line["question"], closest(line["answer"], line["reference"]))
+            if question is None:  # a reference of two words
                 continue
             label = line.get("label3") or ""
             deserved = 0.0 if label == "contradictory" else float(line["score"])
-            found.append(Measured(name, str(line["question_id"]), question, case.criterion_rows(), deserved, label))
+            said = [(line["answer"], deserved, label)]
+            if number % UNRELATED_EVERY == 0:
+                said.append((elsewhere[number * len(elsewhere) // len(lines)], 0.0, "unrelated"))
+            for answer, score_, label_ in said:
+                rows = measurer.rows(question, answer)
+                if rows is not None:
+                    found.append(Measured(name, str(line["question_id"]), question, rows, score_, label_))
         print(f"{name}: {len(found)} so far", flush=True)
     return found
+
+
+def spread(data: Path, name: str) -> list[dict[str, Any]]:
+    """Answers of a set's training split to questions that the network has not learnt from."""
+    every = list(read_lines(data / name / "train.jsonl"))
+    lines = [line for line, is_kept in zip(every, for_the_network(name, every), strict=True) if not is_kept]
+    return [lines[i] for i in np.linspace(0, len(lines) - 1, min(ANSWERS, len(lines))).astype(int)]
+
+
+def inline(prompt: str, reference: str) -> Question | None:
+    """An inline question with one reference answer, None when no criteria can be derived from it."""
+    try:
+        return question_from_inline(InlineQuestion(prompt=prompt[:2000] or "?", reference_answers=(reference,)))
+    except GraderError:
+        return None
+
+
+class Measurer:
+    """Measures answers as the grader would, a question's index made once."""
+
+    def __init__(self, encoder: SentenceTransformerEncoder) -> None:
+        self.encoder = encoder
+        self.pair = load_pair(encoder)
+        self._indexes: dict[str, QuestionIndex] = {}
+
+    def rows(self, question: Question, answer: str) -> Floats | None:
+        """Signals (criteria, signals); None when the answer cannot be graded."""
+        if question.id not in self._indexes:
+            self._indexes[question.id] = build_index(question, self.encoder)
+        case = prepare(self._indexes[question.id], self.encoder, answer, None, Trained(pair=self.pair)).case
+        return None if case is None else case.criterion_rows()
 
 
 def fit_linear(rows: list[Measured]) -> Linear:
@@ -175,24 +204,28 @@ def fit(rows: list[Measured], fitted_on: str) -> Calibration:
     deserved = 100 * np.array([row.score for row in choosing])
     found, spread = scored(choosing, start)
     quantile = round(float(np.quantile(np.abs(found - deserved) / spread, COVERAGE)), 3)
+    unrelated = np.array([row.label == "unrelated" for row in choosing])
     for name in SETS:
-        here = [row.source == name for row in choosing]
+        here = np.array([row.source == name for row in choosing]) & ~unrelated
         r, off = np.corrcoef(found[here], deserved[here])[0, 1], np.abs(found - deserved)[here].mean()
         print(f"{name}: r {r:.2f}, mean error {off:.1f}")
+    print(
+        f"unrelated answers: {found[unrelated].mean():.1f} points, nine in ten below {np.quantile(found[unrelated], 0.9):.0f}"
+    )
     return start.model_copy(update={"interval": interval.model_copy(update={"quantile": quantile})})
 
 
 def test_on_bank(calibration: Calibration, encoder: SentenceTransformerEncoder) -> None:
     """Prints how well the shipped bank is graded by the bare statements of its criteria, and by a reference answer alone."""
-    bank, pair = load_bank(), load_pair(encoder)
+    bank, measurer = load_bank(), Measurer(encoder)
     for title, made in (("statements alone", bare), ("one reference answer alone", referred)):
         questions = {question.id: made(question) for question in bank.questions}
-        indexes = {name: build_index(question, encoder) for name, question in questions.items()}
         found, deserved = [], []
         for graded in unseen_answers(bank):
-            case = prepare(indexes[graded.question_id], encoder, graded.answer, None, Trained(pair=pair)).case
-            if case is not None:
-                row = Measured("", graded.question_id, questions[graded.question_id], case.criterion_rows(), 0.0, "")
+            question = questions[graded.question_id]
+            rows = measurer.rows(question, graded.answer)
+            if rows is not None:
+                row = Measured("", graded.question_id, question, rows, 0.0, "")
                 found.append(scored([row], calibration)[0][0])
                 deserved.append(graded.score)
         error = np.abs(np.array(found) - np.array(deserved)).mean()

@@ -1,8 +1,10 @@
 """Trains the entailment network on a bank's data: `python -m training.train_reader [--epochs N] [--out FILE]`.
 
 Every epoch sees each graded answer once and each sentence of the rubric and of `statements/` once, alone or among up to
-five others of its question: such mixes have exact labels, and teach that one right sentence does not excuse a wrong one. In
-a quarter of the places the learnt share of a criterion is left out, so that the network also reads criteria it does not know.
+five others of its question: such mixes have exact labels, and teach that one right sentence does not excuse a wrong one. Into
+some of both go sentences that say nothing (`data/neutral.txt`) or speak of another subject (`data/foreign.txt`): they must
+not change what is found, and alone they are worth nothing. In a quarter of the places the learnt share of a criterion is
+left out, so that the network also reads criteria it does not know.
 Resumes from its checkpoint. One thread reads about 1,500 tokens a second on a desktop core; an epoch has about 480,000.
 """
 
@@ -12,21 +14,22 @@ import argparse
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grader.bank import Bank, load_bank
+from grader.bank import Bank, content_hash, load_bank
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.fitting import Statement, TrainingData, read_data
-from grader.judges.entailment import Labels, bank_labels, save_reader
+from grader.judges.entailment import Labels, bank_labels, restore, save_reader
 from grader.judges.network import EntailmentNetwork
 from grader.schema import Question
 from grader.text import normalise, split
@@ -37,6 +40,8 @@ DATA = Path(__file__).parent / "data"
 TARGETS = {"met": (1.0, 0.0), "partial": (0.5, 0.0), "not_met": (0.0, 0.0), "contradicted": (0.0, 1.0)}
 ALONE = 0.35  # share of the sentences that are read by themselves
 MOST_TOGETHER = 6
+WITH_ASIDES, MOST_ASIDES = 0.35, 3  # share of the texts with sentences about nothing among them, and how many at most
+ONLY_ASIDES = 8  # texts a question that hold nothing else
 SILENT_WEIGHT = 0.3  # of criteria a sentence was not written about: it may touch them all the same
 OWN_DROPPED = 0.25  # share of places without the learnt share
 LEARNING_RATES = {"backbone": 1e-4, "head": 5e-4, "own": 3e-3}
@@ -57,7 +62,12 @@ class Example:
 
 def as_read(answer: str) -> str:
     """The words of an answer as the grader hands them to the network."""
-    return " ".join(segment.text for segment in split(normalise(answer)))
+    return " ".join(sentences_of(answer))
+
+
+def sentences_of(answer: str) -> list[str]:
+    """An answer's sentences, as the grader cuts them."""
+    return [segment.text for segment in split(normalise(answer))]
 
 
 class Examples:
@@ -65,6 +75,9 @@ class Examples:
 
     def __init__(self, bank: Bank, data: TrainingData, labels: Labels, held_out: frozenset[str]) -> None:
         self.labels = labels
+        self.foreign = (DATA / "foreign.txt").read_text(encoding="utf-8").splitlines()
+        neutral = (DATA / "neutral.txt").read_text(encoding="utf-8").splitlines()
+        self.asides = neutral + [sentence for text in self.foreign for sentence in sentences_of(text)]
         self.answers: list[Example] = []
         self.set_aside: list[Example] = []
         self.sentences: dict[str, list[tuple[int, str, str]]] = {}
@@ -112,16 +125,27 @@ class Examples:
 
     def epoch(self, source: random.Random) -> list[Example]:
         """Each answer and each sentence once."""
-        found = list(self.answers)
+        found = [replace(one, text=self._with_asides(sentences_of(one.text), source)) for one in self.answers]
         for question, sentences in self.sentences.items():
             order = source.sample(sentences, len(sentences))
             while order:
                 size = 1 if source.random() < ALONE else source.randint(2, MOST_TOGETHER)
-                found.append(self._mix(question, order[:size]))
+                found.append(self._mix(question, order[:size], source))
                 order = order[size:]
+            nothing = dict.fromkeys(self.labels.places[question], (0.0, 0.0, 1.0))
+            texts = source.sample(self.foreign, ONLY_ASIDES // 2)
+            texts += [" ".join(source.sample(self.asides, source.randint(1, 4))) for _ in texts]
+            found += [Example(question, text, nothing) for text in texts]
         return found
 
-    def _mix(self, question: str, sentences: list[tuple[int, str, str]]) -> Example:
+    def _with_asides(self, texts: list[str], source: random.Random) -> str:
+        """The sentences as one text; now and then with some among them that have nothing to do with the question."""
+        if source.random() < WITH_ASIDES:
+            for text in source.sample(self.asides, source.randint(1, MOST_ASIDES)):
+                texts.insert(source.randint(0, len(texts)), text)
+        return " ".join(texts)
+
+    def _mix(self, question: str, sentences: list[tuple[int, str, str]], source: random.Random) -> Example:
         said: dict[int, str] = {}
         texts = []
         for place, verdict, text in sentences:
@@ -129,7 +153,7 @@ class Examples:
                 texts.append(text if text.rstrip()[-1:] in ".!?:;" else f"{text}.")
         targets = dict.fromkeys(self.labels.places[question], (0.0, 0.0, SILENT_WEIGHT))
         targets |= {place: (*TARGETS[verdict], 1.0) for place, verdict in said.items()}
-        return Example(question, " ".join(texts), targets)
+        return Example(question, self._with_asides(texts, source), targets)
 
 
 class Trainer:
@@ -149,7 +173,7 @@ class Trainer:
         self.tokenizer = encoder.tokenizer
         self.network = EntailmentNetwork(encoder.sentence_transformer[0].auto_model.float(), len(self.labels.right))
         if arguments.start:
-            self.network.load_state_dict(torch.load(arguments.start, weights_only=True))
+            restore(self.network, load_file(arguments.start), arguments.freeze)
         frozen = [self.network.backbone.embeddings, *self.network.backbone.encoder.layer[: arguments.freeze]]
         for part in frozen:
             part.requires_grad_(False)
@@ -254,8 +278,7 @@ class Trainer:
                     state = {"network": self.network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
                     torch.save(state, checkpoint)
         print(f"end: {self.report()}", flush=True)
-        torch.save(self.network.state_dict(), f"{arguments.out}.pt")
-        about = notes("training.train_reader", arguments, self.data.version)
+        about = notes("training.train_reader", arguments, content_hash([self.data.version, *self.examples.asides]))
         save_reader(Path(arguments.out), self.network, self.labels, arguments.freeze, about)
         checkpoint.unlink(missing_ok=True)
 
@@ -301,7 +324,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1600, help="of a batch, padding included")
     parser.add_argument("--freeze", type=int, default=2, help="lower layers that stay as they are")
     parser.add_argument("--rate", type=float, default=1.0, help="times the learning rates")
-    parser.add_argument("--start", default="", help="weights (.pt) of an earlier run to start from")
+    parser.add_argument("--start", default="", help="the file of an earlier run to go on from")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hold-out", type=int, nargs="*", default=[], help="numbers of questions to keep unseen")
     Trainer(parser.parse_args()).train()

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,18 @@ class SentenceTransformerEncoder:
     def on_worker(self, work: Callable[[], Result]) -> Result:
         """Runs something on the one thread that all forward passes share, and waits for it."""
         return self._worker.submit(work).result()
+
+    def backbone(self, shared: int) -> Any:
+        """The transformer in single precision, for a network with upper layers of its own.
+
+        The embeddings and the lowest `shared` layers stay the encoder's, which saves 60 MB, where they are in single
+        precision already: such a network leaves them as they are.
+        """
+        import torch
+
+        model = self.sentence_transformer[0].auto_model
+        kept = (model.embeddings, *model.encoder.layer[:shared]) if model.dtype == torch.float32 else ()
+        return deepcopy(model, {id(part): part for part in kept}).float()
 
     def windows(self, text: str) -> list[str]:
         """The text, or overlapping pieces of it that each fit the model."""

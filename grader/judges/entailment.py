@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,8 @@ from grader.index import kept
 from grader.schema import Question
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from grader.judges.network import EntailmentNetwork
 
 FILE = "reader.safetensors"
@@ -166,12 +167,22 @@ def save_reader(file: Path, network: EntailmentNetwork, labels: Labels, frozen: 
     file.chmod(0o644)
 
 
+def restore(network: EntailmentNetwork, state: Mapping[str, Tensor], frozen: int) -> None:
+    """Puts what `save_reader` wrote into a network; raises ValueError or RuntimeError when it is of something else."""
+    result = network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
+    missing = [name for name in result.missing_keys if not _from_encoder(name, frozen)]
+    if missing or result.unexpected_keys:
+        raise ValueError(f"parameters are missing: {', '.join(missing[:3])}")
+
+
 def load_reader(bank: Bank, encoder: Encoder, cache_folder: Path | None = None) -> EntailmentReader | None:
     """The network beside a bank; None when there is none or the encoder is not the embedded one.
 
     Raises BankError when the file is damaged, or made for other criteria than the bank has now.
     """
     from safetensors import SafetensorError, safe_open
+
+    from grader.judges.network import EntailmentNetwork
 
     file = bank.path / FILE
     if not file.is_file() or not isinstance(encoder, SentenceTransformerEncoder) or not encoder.embedded:
@@ -181,15 +192,12 @@ def load_reader(bank: Bank, encoder: Encoder, cache_folder: Path | None = None) 
             notes = stored.metadata() or {}
             if notes.get("format") != FORMAT:
                 raise BankError([Problem(str(file), 0, "", "made by another version; train it again or remove it")])
-            state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         names = tuple((str(question), str(label)) for question, label in json.loads(notes["labels"]))
         rubrics: dict[str, str] = json.loads(notes["rubrics"])
         labels = _labels_now(bank, encoder, names, rubrics, cache_folder)
-        network = _network(encoder, len(names))
-        result = network.load_state_dict(state, strict=False)
-        missing = [name for name in result.missing_keys if not _from_encoder(name, int(notes["frozen"]))]
-        if missing or result.unexpected_keys:
-            raise ValueError(f"parameters are missing: {', '.join(missing[:3])}")
+        network = EntailmentNetwork(encoder.backbone(int(notes["frozen"])), len(names))
+        restore(network, state, int(notes["frozen"]))
         revision = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         problem = Problem(str(file), 0, "", f"cannot be read ({error}); fetch it again, or remove it to grade without")
@@ -217,13 +225,6 @@ def _labels_now(
         here = [place for place, (name, _) in enumerate(names) if name == question.id]
         right[here], wrong[here], kind[here] = question_vectors(question, encoder, cache_folder)
     return Labels(names, current, right, wrong, kind)
-
-
-def _network(encoder: SentenceTransformerEncoder, labels: int) -> EntailmentNetwork:
-    from grader.judges.network import EntailmentNetwork
-
-    backbone: Any = deepcopy(encoder.sentence_transformer[0].auto_model)
-    return EntailmentNetwork(backbone.float(), labels)
 
 
 def _from_encoder(name: str, frozen: int) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 MOST_TOKENS = 200  # of statement and sentence together
 PAIRS_PER_BATCH = 16
 FILE = Path(__file__).parent.with_name("pair.safetensors")
-FORMAT = "1"
 
 
 class PairReader:
@@ -82,8 +80,21 @@ def save_pair(file: Path, network: PairNetwork, notes: Mapping[str, str]) -> Non
         for name, tensor in network.state_dict().items()
         if name in learnt
     }
-    save_file(tensors, file, {"format": FORMAT, **notes})
+    save_file(tensors, file, dict(notes))
     file.chmod(0o644)  # safetensors makes it readable by its owner only
+
+
+def restore(network: PairNetwork, content: bytes) -> None:
+    """Puts what `save_pair` wrote into a network.
+
+    Raises ValueError, RuntimeError or SafetensorError when the content is of something else.
+    """
+    from safetensors.torch import load
+
+    result = network.load_state_dict({name: tensor.float() for name, tensor in load(content).items()}, strict=False)
+    lacking = {name for name, p in network.named_parameters() if p.requires_grad} & set(result.missing_keys)
+    if lacking or result.unexpected_keys:
+        raise ValueError(f"parameters are missing: {', '.join(sorted(lacking)[:3])}")
 
 
 def load_pair(encoder: Encoder, file: Path = FILE) -> PairReader | None:
@@ -105,17 +116,13 @@ _LOADING = threading.Lock()
 
 def _load(encoder: SentenceTransformerEncoder, file: Path) -> PairReader:
     from safetensors import SafetensorError
-    from safetensors.torch import load
 
-    from grader.judges.pair_network import PairNetwork
+    from grader.judges.pair_network import FROZEN, PairNetwork
 
     try:
         content = file.read_bytes()
-        network = PairNetwork(deepcopy(encoder.sentence_transformer[0].auto_model).float())
-        result = network.load_state_dict({name: tensor.float() for name, tensor in load(content).items()}, strict=False)
-        lacking = {name for name, p in network.named_parameters() if p.requires_grad} & set(result.missing_keys)
-        if lacking or result.unexpected_keys:
-            raise ValueError(f"parameters are missing: {', '.join(sorted(lacking)[:3])}")
+        network = PairNetwork(encoder.backbone(FROZEN))
+        restore(network, content)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise EncoderError(f"{file} cannot be read ({error}); reinstall answer-grader.") from error
     return PairReader(network, encoder, hashlib.sha256(content).hexdigest()[:12])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from grader.encoders.hashing import HashingEncoder
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.errors import EncoderError
 from grader.judges.pair import FILE, PairReader, load_pair, save_pair
-from grader.judges.pair_network import Adapted, PairNetwork, merge
+from grader.judges.pair_network import FROZEN, Adapted, PairNetwork, merge
 from grader.pipeline import Grader
 from grader.schema import InlineCriterion, InlineQuestion
 
@@ -71,7 +70,7 @@ def test_folding_the_adapters_in_changes_nothing() -> None:
 
 
 def test_a_file_holds_what_was_learnt(encoder: SentenceTransformerEncoder, tmp_path: Path) -> None:
-    network = PairNetwork(deepcopy(encoder.sentence_transformer[0].auto_model).float()).eval()
+    network = PairNetwork(encoder.backbone(FROZEN)).eval()
     save_pair(tmp_path / "pair.safetensors", network, {"seed": "0"})
     assert (tmp_path / "pair.safetensors").stat().st_size < 2_000_000
     loaded = load_pair(encoder, tmp_path / "pair.safetensors")
@@ -83,6 +82,18 @@ def test_a_file_holds_what_was_learnt(encoder: SentenceTransformerEncoder, tmp_p
     np.testing.assert_allclose(
         loaded.read([("Ice floats.", "Ice does float.")])[0], expected, atol=0.02
     )  # half precision
+
+
+def test_networks_made_from_an_encoder_leave_it_as_it_is(encoder: SentenceTransformerEncoder) -> None:
+    before = encoder.encode(["Ice floats."])
+    network = PairNetwork(encoder.backbone(FROZEN))
+    model = encoder.sentence_transformer[0].auto_model
+    assert network.backbone.embeddings is model.embeddings
+    assert network.backbone.encoder.layer[FROZEN - 1] is model.encoder.layer[FROZEN - 1]
+    for layer in network.backbone.encoder.layer[FROZEN:]:
+        nn.init.normal_(layer.output.dense.up)
+    merge(network.backbone)
+    assert np.array_equal(encoder.encode(["Ice floats."]), before)
 
 
 def test_who_shares_an_encoder_shares_the_network(encoder: SentenceTransformerEncoder, reader: PairReader) -> None:
