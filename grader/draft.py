@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grader.bank import BANK_FILE, expected_score, read_bank
 from grader.errors import BankError, InvalidQuestion, JudgeUnavailable, Problem
-from grader.judges.language import LanguageJudge
+from grader.judges.language import LanguageJudge, Usage
 from grader.judges.prompting import InvalidReply, first_json
 from grader.schema import MAX_SCORE, Criterion, ExpectedVerdict, Misconception, Question, Sample, SampleKind
 from grader.text import normalise, split, words
@@ -72,14 +73,22 @@ class Draft(_Loose):
     misconceptions: list[DraftMisconception] = Field(default_factory=list, max_length=6)
 
 
+class Drafted(NamedTuple):
+    """A drafted question, why the model had no part in it if one was asked, and what its replies took."""
+
+    question: Question
+    reason: str | None
+    usage: Usage
+
+
 def draft_question(
     prompt: str, reference: str | None, judge: LanguageJudge | None, *, number: int = 1, question_id: str | None = None
-) -> tuple[Question, str | None]:
-    """A drafted question, and why the model had no part in it, if one was asked.
+) -> Drafted:
+    """A question from a model, where one is given and writes something usable, or else from the reference.
 
     Raises InvalidQuestion when there is neither a usable reference nor a model that gave a usable reply.
     """
-    written, reason = (None, None) if judge is None else _written(judge, prompt, reference)
+    written, reason, usage = (None, None, Usage()) if judge is None else _written(judge, prompt, reference)
     derived = _derived(reference) if reference else Draft()
     chosen = written if written and written.criteria else derived
     text = (reference or chosen.reference_answer).strip()
@@ -89,7 +98,7 @@ def draft_question(
             "few sentences with --reference, or configure a model (docs/llm-judges.md)."
         )
     question = _assembled(prompt, text, chosen, number, question_id or slug(prompt))
-    return question, reason if chosen is derived else None
+    return Drafted(question, reason if chosen is derived else None, usage)
 
 
 def write_draft(folder: Path, question: Question, by: str | None) -> Path:
@@ -125,24 +134,24 @@ def slug(text: str) -> str:
 # ---- by a model ------------------------------------------------------------------------------------------------------
 
 
-def _written(judge: LanguageJudge, prompt: str, reference: str | None) -> tuple[Draft | None, str | None]:
+def _written(judge: LanguageJudge, prompt: str, reference: str | None) -> tuple[Draft | None, str | None, Usage]:
     given = f"Reference answer of the author:\n{reference}\n" if reference else ""
     ask = ASK.format(prompt=prompt, reference=given)
-    reason = "the language model's draft could not be used"
+    reason, usage = "", Usage()
     for _ in range(2):
         try:
-            return Draft.model_validate(first_json(judge.write(SYSTEM, ask, MOST_TOKENS, SECONDS).text)), None
+            reply = judge.write(SYSTEM, ask, MOST_TOKENS, SECONDS)
         except JudgeUnavailable as error:
-            return None, str(error)
+            return None, str(error), usage + Usage(*error.spent)
+        usage += reply.usage
+        try:
+            return Draft.model_validate(first_json(reply.text)), None, usage
         except (InvalidReply, ValidationError) as error:
             ask += "\n\nThe last reply was not JSON of that form. Reply with the JSON only."
-            fields = (
-                sorted({str(d["loc"][0]) for d in error.errors() if d["loc"]})
-                if isinstance(error, ValidationError)
-                else []
-            )
+            details = error.errors() if isinstance(error, ValidationError) else []
+            fields = sorted({str(detail["loc"][0]) for detail in details if detail["loc"]})
             reason = f"the language model's draft could not be used ({', '.join(fields) or 'no JSON'})"
-    return None, reason
+    return None, reason, usage
 
 
 # ---- from a reference answer -----------------------------------------------------------------------------------------

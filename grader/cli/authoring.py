@@ -65,10 +65,13 @@ def draft(prompt: str, reference: Path | None, into: Path, question_id: str | No
 
     text = read_answer(str(reference)) if reference else None
     judge = load_judge(Settings().llm())
-    question, reason = draft_question(prompt, text, judge, number=next_number(into), question_id=question_id)
+    question, reason, usage = draft_question(prompt, text, judge, number=next_number(into), question_id=question_id)
     file = write_draft(into, question, f"{judge.name}:{judge.version}" if judge and reason is None else None)
     if reason:
         print(f"Drafted from the reference alone: {reason}.", file=sys.stderr)
+    if judge:
+        cost = f", cost {usage.cost:.4f}" if usage.cost else ""
+        print(f"The model read {usage.input_tokens} tokens and wrote {usage.output_tokens}{cost}.", file=sys.stderr)
     print(f"{file}: {len(question.criteria)} criteria, {len(question.samples)} samples. Read and mend it, then run")
     print(f"  grader bank check {into} && grader bank test {into}")
     return 0

@@ -54,6 +54,8 @@ BREAK_SECONDS = 30.0
 MORE_ROOM = 8
 RETRIES = 2  # by the client: exponential with jitter, and as long as Retry-After says
 
+NOTHING = Usage()
+
 Messages = list[dict[str, str]]
 Schema = dict[str, Any]
 # A request that is too long for a model, in the words of vLLM, llama.cpp, OpenAI and Ollama.
@@ -164,7 +166,7 @@ class OpenAICompatibleJudge:
             try:
                 heard = self._ask(messages, limit, ends, schema)
             except JudgeUnavailable as failure:
-                failure.spent = usage.parts
+                failure.spent = (usage + Usage(*failure.spent)).parts
                 raise
             usage += heard.usage
             try:
@@ -227,21 +229,21 @@ class OpenAICompatibleJudge:
         self.breaker.record(good=False)
         return JudgeUnavailable(result, reason)
 
-    def _declined(self, reason: str) -> JudgeUnavailable:
+    def _declined(self, reason: str, usage: Usage = NOTHING) -> JudgeUnavailable:
         """For what lies in the answer: the endpoint is well, and no candidate can have it left alone for others."""
         self.breaker.record(good=True)
-        return JudgeUnavailable("refused", reason)
+        return JudgeUnavailable("refused", reason, usage.parts)
 
     def _content(self, reply: Any) -> _Heard:
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise self._failed("protocol", say("grade.degraded.nonsense"))
         message, counts = choices[0].message, getattr(reply, "usage", None)
+        tokens = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
+        usage = priced(tokens, *self.endpoint.prices)
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
-            raise self._declined(say("grade.degraded.declined"))
-        usage = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
-        is_cut = choices[0].finish_reason == "length"
-        return _Heard(str(message.content or ""), priced(usage, *self.endpoint.prices), is_cut)
+            raise self._declined(say("grade.degraded.declined"), usage)
+        return _Heard(str(message.content or ""), usage, choices[0].finish_reason == "length")
 
     def _request(
         self, messages: Messages, max_tokens: int, mode: Mode, refused: set[str], schema: Schema | None

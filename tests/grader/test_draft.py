@@ -59,7 +59,7 @@ class Author:
         text = self.texts.pop(0)
         if text is None:
             raise JudgeUnavailable("unreachable", "the language model cannot be reached")
-        return Writing(text, Usage())
+        return Writing(text, Usage(100, 20, 0.5))
 
     def close(self) -> None: ...
 
@@ -70,7 +70,7 @@ class Author:
     ids=["reference", "model", "repaired", "nonsense", "down"],
 )
 def test_a_draft_passes_check_and_runs_its_samples(tmp_path: Path, author: Author | None) -> None:
-    question, _ = draft_question(PROMPT, REFERENCE, author)
+    question = draft_question(PROMPT, REFERENCE, author).question
     file = write_draft(tmp_path / "sky", question, "author:1")
     bank = load_bank(tmp_path / "sky")
     assert [one.draft for one in bank.questions] == [True]
@@ -81,8 +81,8 @@ def test_a_draft_passes_check_and_runs_its_samples(tmp_path: Path, author: Autho
 
 
 def test_what_a_model_writes_is_taken_and_mended() -> None:
-    question, reason = draft_question(PROMPT, None, Author(json.dumps(REPLY)))
-    assert reason is None
+    question, reason, usage = draft_question(PROMPT, None, Author(json.dumps(REPLY)))
+    assert (reason, usage) == (None, Usage(100, 20, 0.5))
     assert [criterion.id for criterion in question.criteria] == ["scattering", "scattering-2"]
     assert question.criteria[0].contradictions == (
         "The air absorbs all sunlight.",
@@ -92,8 +92,8 @@ def test_what_a_model_writes_is_taken_and_mended() -> None:
 
 
 def test_a_model_that_fails_is_named_and_the_reference_serves() -> None:
-    question, reason = draft_question(PROMPT, REFERENCE, Author(None))
-    assert reason == "the language model cannot be reached"
+    question, reason, usage = draft_question(PROMPT, REFERENCE, Author(None))
+    assert (reason, usage) == ("the language model cannot be reached", Usage())
     assert len(question.criteria) == 4
     assert all(criterion.contradictions for criterion in question.criteria)
 
@@ -103,7 +103,7 @@ def test_a_reference_is_taken_apart_into_right_and_wrong_wordings() -> None:
         "Chlorophyll absorbs red light more than green. Molecules carry the energy on. The water is split there. "
         "Sugar does not need light. Here comes nothing known."
     )
-    criteria = draft_question("How do plants feed?", reference, None)[0].criteria
+    criteria = draft_question("How do plants feed?", reference, None).question.criteria
     assert [criterion.id for criterion in criteria][:2] == ["chlorophyll-absorbs", "molecules-carry"]
     assert [criterion.contradictions for criterion in criteria] == [
         (
@@ -119,6 +119,12 @@ def test_a_reference_is_taken_apart_into_right_and_wrong_wordings() -> None:
     assert criteria[4].exemplars == ()
 
 
+def test_replies_that_could_not_be_used_are_counted_too() -> None:
+    drafted = draft_question(PROMPT, REFERENCE, Author("no", '{"criteria": 3}'))
+    assert drafted.usage == Usage(200, 40, 1.0)
+    assert drafted.reason == "the language model's draft could not be used (criteria)"
+
+
 @pytest.mark.parametrize("author", [None, Author("no", "no"), Author(None)])
 def test_without_reference_and_model_it_says_what_to_do(author: Author | None) -> None:
     with pytest.raises(InvalidQuestion, match="--reference"):
@@ -126,7 +132,7 @@ def test_without_reference_and_model_it_says_what_to_do(author: Author | None) -
 
 
 def test_nothing_is_overwritten_and_numbers_go_on(tmp_path: Path) -> None:
-    question, _ = draft_question(PROMPT, REFERENCE, None)
+    question = draft_question(PROMPT, REFERENCE, None).question
     write_draft(tmp_path, question, None)
     assert next_number(tmp_path) == 2
     with pytest.raises(BankError, match="--id"):

@@ -70,11 +70,14 @@ def test_tokens_and_cost_are_counted(judge_of: MakeJudge, case_of: MakeCase) -> 
     assert usage.cost == pytest.approx((100 * 1 + 20 * 10) / 1e6)
 
 
-def test_replies_that_nobody_could_use_are_counted_too(judge_of: MakeJudge, case_of: MakeCase) -> None:
+@pytest.mark.parametrize(("behaviour", "replies"), [("nonsense", 2), ("refuses", 1)])
+def test_replies_that_nobody_could_use_are_counted_too(
+    judge_of: MakeJudge, case_of: MakeCase, behaviour: str, replies: int
+) -> None:
     case = case_of()
     with pytest.raises(JudgeUnavailable) as raised:
-        judge_of("nonsense").consult(case, case.index.question.criteria[:1], PATIENT)
-    assert raised.value.spent == pytest.approx((200, 40, (200 * 1 + 40 * 10) / 1e6))
+        judge_of(behaviour).consult(case, case.index.question.criteria[:1], PATIENT)
+    assert raised.value.spent == pytest.approx((100 * replies, 20 * replies, replies * (100 * 1 + 20 * 10) / 1e6))
 
 
 def test_a_busy_server_is_asked_again(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
