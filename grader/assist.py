@@ -6,7 +6,7 @@ The rules, in order:
    shown to the model at all;
 2. a verdict without a verbatim quote, or no verdict, leaves the offline judgement as it is; when there is no other, the
    model has talked nonsense;
-3. the model cannot lift a criterion that the offline judge holds contradicted;
+3. the model cannot lift a criterion that the offline judge holds contradicted, nor take its correction away;
 4. its opinion weighs `weight`, the offline one the rest;
 5. when all of it together would move the score by more than `bound` points, it weighs so much less that it does not;
 6. where 3 or 5 apply, or one judge sees a wrong statement where the other sees a right one, the grade says so
@@ -59,13 +59,17 @@ class Policy:
 
 @dataclass(frozen=True)
 class Assisted:
-    """Judgements to score with, what to flag, why the model had no say, and what it took. `ends`: time.monotonic()."""
+    """Judgements to score with, what to flag, why the model had no say, and what it took.
+
+    `writer` words the feedback until `ends` (time.monotonic()), where it should and has not failed just now.
+    """
 
     judgements: Sequence[Judgement]
     flags: tuple[Flag, ...] = ()
     degraded: str | None = None
     use: LlmUse | None = None
     ends: float = 0.0
+    writer: Assistant | None = None
 
 
 @dataclass
@@ -93,12 +97,13 @@ class Assistant:
         Raises JudgeUnavailable in mode `required` when the model was needed and gave no opinion.
         """
         ends = time.monotonic() + self.policy.seconds
+        writer = self if self.policy.writes_feedback else None
         asked = [number for number, judgement in enumerate(judgements) if self.policy.is_uncertain(judgement)]
         if any(flag.code == "injection_suspected" for flag in flags):
-            return Assisted(judgements, degraded=say("grade.degraded.not_shown") if asked else None, ends=ends)
+            return Assisted(judgements, degraded=say("grade.degraded.not_shown") if asked else None)
         if not asked:
-            use = self._use(case, {}, Usage(), settled=0) if self.policy.writes_feedback else None
-            return Assisted(judgements, use=use, ends=ends)
+            use = self._use(case, {}, Usage(), settled=0) if writer else None
+            return Assisted(judgements, use=use, ends=ends, writer=writer)
         criteria = [case.index.question.criteria[number] for number in asked]
         try:
             found = self._call(lambda left: self.judge.consult(case, criteria, left), ends)
@@ -109,16 +114,16 @@ class Assistant:
         except JudgeUnavailable as error:
             if mode == "required":
                 raise
-            return Assisted(judgements, degraded=str(error), ends=ends)
-        assisted = self._merged(case, judgements, opinions, found.usage, rescore, ends)
-        return replace(assisted, degraded=say("grade.degraded.silent")) if silent else assisted
+            spent = Usage(*error.spent)
+            use = self._use(case, {}, spent, settled=0) if spent != Usage() else None
+            return Assisted(judgements, degraded=str(error), use=use)
+        degraded = say("grade.degraded.silent") if silent else None
+        assisted = self._merged(case, judgements, opinions, found.usage, rescore)
+        return replace(assisted, degraded=degraded, ends=ends, writer=writer)
 
-    def write(self, system: str, prompt: str, max_tokens: int, ends: float) -> Writing | None:
-        """Free text by the model before time `ends`; None when it gives none."""
-        try:
-            return self._call(lambda left: self.judge.write(system, prompt, max_tokens, left), ends)
-        except JudgeUnavailable:
-            return None
+    def write(self, system: str, prompt: str, max_tokens: int, ends: float) -> Writing:
+        """Free text by the model before time `ends`; raises JudgeUnavailable when it gives none."""
+        return self._call(lambda left: self.judge.write(system, prompt, max_tokens, left), ends)
 
     def close(self) -> None:
         """Lets go of threads, connections and files; calls in work end by themselves."""
@@ -164,7 +169,6 @@ class Assistant:
         opinions: dict[int, Judgement],
         usage: Usage,
         rescore: Callable[[Sequence[Judgement]], float],
-        ends: float,
     ) -> Assisted:
         heard: dict[int, Judgement] = {}
         disputes: list[str] = []
@@ -173,7 +177,8 @@ class Assistant:
                 continue
             if (dispute := _dispute(offline[number], opinion)) is not None:
                 disputes.append(dispute)
-            if not (_wrong(offline[number]) and credit(opinion) > credit(offline[number])):
+            # What is held contradicted stays so unless the model finds it wrong, too: else the correction would be lost.
+            if not _wrong(offline[number]) or _wrong(opinion):
                 heard[number] = opinion
         before, merged = rescore(offline), _together(offline, heard, self.policy.weight)
         if abs((after := rescore(merged)) - before) > self.policy.bound:
@@ -183,7 +188,7 @@ class Assistant:
         use = self._use(case, opinions, usage, settled=settled)
         message = say("grade.flag.dispute", disputes="; ".join(disputes))
         flags = (Flag(code="judge_disagrees", message=message),) if disputes else ()
-        return Assisted(merged, flags, None, use, ends)
+        return Assisted(merged, flags, use=use)
 
     def _within_bound(
         self,
@@ -205,11 +210,12 @@ class Assistant:
         return _together(offline, heard, self.policy.weight, least) if least else list(offline)
 
     def _use(self, case: Case, opinions: dict[int, Judgement], usage: Usage, *, settled: int) -> LlmUse:
+        rules = (self.policy.band, self.policy.weight, self.policy.bound)
         return LlmUse(
             model=f"{self.judge.name}:{self.judge.version}",
             asked=tuple(case.index.question.criteria[number].id for number in opinions),
             settled=settled,
-            judgements=content_hash([opinion.model_dump(mode="json") for opinion in opinions.values()]),
+            judgements=content_hash([*rules, *(opinion.model_dump(mode="json") for opinion in opinions.values())]),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost=usage.cost,

@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grader.assist import Assistant
+from grader.errors import JudgeUnavailable
 from grader.evidence import FUNCTION_WORDS
 from grader.judges.language import Usage
 from grader.judges.prompting import InvalidReply, first_json, without_private
 from grader.schema import CriterionResult, EvidenceSpan, MisconceptionResult, Question
 from grader.scoring import Scored
 from grader.text import words
+from grader.texts import say
 
 MOST_TOKENS = 700
 MOST_CHARS = 300
@@ -73,11 +75,12 @@ class _Reply(BaseModel):
 
 @dataclass(frozen=True)
 class Reworded:
-    """Sentences by id of criterion or misconception, a follow-up, and what they took; empty where a model gave none."""
+    """Sentences by id of criterion or misconception, a follow-up, what they took, and why a model gave none."""
 
     said: dict[str, str] = field(default_factory=dict)
     follow_up: str | None = None
     usage: Usage = field(default_factory=Usage)
+    degraded: str | None = None
 
 
 def reword(
@@ -87,13 +90,15 @@ def reword(
     facts = [*(_fact(result) for result in scored.criteria), *(_mistake(found) for found in scored.misconceptions)]
     listed = "\n".join(json.dumps(fact, ensure_ascii=False) for fact in facts)
     prompt = ASK.format(prompt=question.prompt, facts=listed, point=point.id if point else "the subject as a whole")
-    written = assistant.write(SYSTEM, prompt, MOST_TOKENS, ends)
-    if written is None:
-        return Reworded()
+    try:
+        written = assistant.write(SYSTEM, prompt, MOST_TOKENS, ends)
+    except JudgeUnavailable as error:
+        return Reworded(usage=Usage(*error.spent), degraded=say("grade.degraded.wording", reason=error))
     try:
         reply = _Reply.model_validate(first_json(written.text))
     except (InvalidReply, ValidationError):
-        return Reworded(usage=written.usage)
+        reason = say("grade.degraded.nonsense")
+        return Reworded(usage=written.usage, degraded=say("grade.degraded.wording", reason=reason))
     said: dict[str, str] = {}
     for sentence in reply.sentences:
         if sentence.about in said:

@@ -364,19 +364,17 @@ class Grader:
         provenance = self.versions(index)
         words, follow_up = feedback.write(index.question, scored), feedback.follow_up(scored)
         if assisted is not None:
-            reasons = [reason for reason in (provenance.degraded, assisted.degraded) if reason]
-            update = {"degraded": "; ".join(reasons) or None, "llm": assisted.use}
-            provenance = provenance.model_copy(update=update)
+            provenance = _degraded(provenance, assisted.degraded).model_copy(update={"llm": assisted.use})
         # The id is of what decided the grade; how it is worded, and what that takes, comes after.
         grade_id = "grd_" + content_hash(
             [index.question.id, prepared.text.original, provenance.model_dump(mode="json")]
         )
-        use = assisted.use if assisted else None
-        if assisted is not None and use is not None and self.assistant and self.assistant.policy.writes_feedback:
+        if assisted is not None and assisted.use is not None and assisted.writer is not None:
             point = feedback.next_point(scored)
-            worded = phrasing.reword(self.assistant, index.question, scored, point, assisted.ends)
+            worded = phrasing.reword(assisted.writer, index.question, scored, point, assisted.ends)
             words, follow_up = feedback.write(index.question, scored, worded.said), worded.follow_up or follow_up
-            provenance = provenance.model_copy(update={"llm": with_usage(use, worded.usage)})
+            update = {"llm": with_usage(assisted.use, worded.usage)}
+            provenance = _degraded(provenance, worded.degraded).model_copy(update=update)
         similarity = reference_similarity(index, prepared.case.vectors) if prepared.case else 0.0
         grade = Grade(
             id=grade_id,
@@ -419,6 +417,11 @@ class Grader:
             degraded="; ".join(filter(None, (degraded, say("grade.degraded.scale") if self._stale_scale else None)))
             or None,
         )
+
+
+def _degraded(provenance: Provenance, reason: str | None) -> Provenance:
+    """The same with one more reason why less had a say than was meant to."""
+    return provenance.model_copy(update={"degraded": "; ".join(filter(None, (provenance.degraded, reason))) or None})
 
 
 def _verified(judgement: Judgement, answer: str) -> Judgement:

@@ -280,8 +280,9 @@ class Feedback(Frozen):
 class LlmUse(Frozen):
     """What a language model was asked for a grade and what that took, when it was first asked.
 
-    `judgements` is a hash of all its opinions; `settled` counts those that entered the grade. Tokens and cost are those of
-    the verdicts and of the feedback, where it words that. `cost` is in the currency of the configured prices.
+    `judgements` is a hash of all its opinions and of how far they may move a grade; `settled` counts those that entered it.
+    Tokens and cost are those of the verdicts and of the feedback, where it words that, also when the replies were of no
+    use. `cost` is in the currency of the configured prices.
     """
 
     model: str

@@ -177,5 +177,7 @@ def regrade(
     if dry_run == write:
         raise typer.BadParameter("give either --dry-run or --write")
     with opened(database) as store:
-        grader = grading.load_library(bank or Settings().bank, encoder, device)
+        settings = Settings()
+        judge = "auto" if settings.llm_backend != "none" else None
+        grader = grading.load_library(bank or settings.bank, encoder, device, judge)
         raise typer.Exit(regrading.regrade(store, grader, question, write=write, as_json=output.wants_json(json)))

@@ -13,6 +13,7 @@ from rich.table import Table
 from api.grading import asked
 from api.store import Conflict, Store, grades
 from api.store.grades import Filter, StoredGrade
+from grader.assist import JudgeMode
 from grader.cli import output
 from grader.errors import GraderError
 from grader.library import Library
@@ -82,8 +83,10 @@ def _standing(store: Store, question_id: str | None) -> Iterator[StoredGrade]:
 
 def _again(store: Store, grader: Library, stored: StoredGrade, *, write: bool) -> Change | None:
     question = stored.question if stored.question is not None else stored.question_id
+    # What a language model had its say in is not replaced by a grade without it, because none is configured or well today.
+    judge: JudgeMode = "required" if stored.grade.provenance.llm else "off"
     try:
-        grade = grader.grade(question, stored.answer)
+        grade = grader.grade(question, stored.answer, judge)
     except GraderError as error:
         return _compared(stored, stored.grade, str(error))
     if _content(grade) == _content(stored.grade):

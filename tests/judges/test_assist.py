@@ -153,6 +153,21 @@ def test_it_cannot_lift_what_the_offline_judge_holds_contradicted() -> None:
     assert after.outcome == "needs_review"
 
 
+def test_it_cannot_take_a_correction_away() -> None:
+    wrong = "backward() replaces the old gradient in .grad with the new one instead of adding to it."
+    policy = replace(FREE, band=(0.0, 1.0))
+    before, after = offline(wrong), grader_with(Opinionated("not_met"), policy).grade("zero-grad", wrong)
+    contradicted = [one for one in before.criteria if one.verdict == "contradicted"]
+    assert contradicted
+    assert [one for one in after.criteria if one.verdict == "contradicted"] == contradicted
+
+
+def test_what_the_model_may_move_is_part_of_the_grades_versions() -> None:
+    policies = (FREE, replace(FREE, weight=0.3), replace(FREE, bound=5.0))
+    grades = [grader_with(Opinionated("met"), policy).grade("zero-grad", GOOD) for policy in policies]
+    assert len({grade.id for grade in grades}) == len({grade.score for grade in grades}) == 3
+
+
 def test_an_abstaining_model_changes_nothing() -> None:
     grade = grader_with(Opinionated("abstained")).grade("zero-grad", GOOD)
     assert (grade.score, grade.criteria) == (offline().score, offline().criteria)
@@ -239,7 +254,10 @@ def test_a_failing_endpoint_gives_the_offline_grade_and_the_reason(
 
 def test_what_a_failing_endpoint_took_is_told(judge_of: Callable[..., OpenAICompatibleJudge]) -> None:
     watching = Watching()
-    grader_with(judge_of("nonsense"), replace(FREE, seconds=60.0), watching).grade("zero-grad", GOOD)
+    policy = replace(FREE, seconds=60.0, writes_feedback=True)
+    use = grader_with(judge_of("nonsense"), policy, watching).grade("zero-grad", GOOD).provenance.llm
+    assert use is not None
+    assert (use.asked, use.settled, use.input_tokens, use.output_tokens) == ((), 0, 200, 40)
     assert [(call.result, call.input_tokens, call.output_tokens) for call in watching.calls] == [("protocol", 200, 40)]
 
 

@@ -15,6 +15,7 @@ from grader import Grade, load_bank
 from grader.assist import Assistant, Policy
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
+from grader.errors import JudgeUnavailable
 from grader.judges import Case
 from grader.judges.language import Consultation, Usage, Writing
 from grader.judges.prompting import abstention
@@ -201,6 +202,21 @@ def test_what_the_words_take_is_counted_with_the_verdicts(reply: Any) -> None:
     assert use is not None
     assert (use.input_tokens, use.output_tokens, use.cost) == (130, 27, 1.75)
     assert [(call.input_tokens, call.output_tokens, call.cost) for call in told] == [(100, 20, 1.5), (30, 7, 0.25)]
+
+
+def test_feedback_that_a_model_fails_to_word_says_why_and_what_it_took() -> None:
+    class Failing(Writer):
+        def write(self, system: str, prompt: str, max_tokens: int, seconds: float) -> Writing:
+            super().write(system, prompt, max_tokens, seconds)
+            raise JudgeUnavailable("refused", "it refused", (30, 7, 0.25))
+
+    for writer, reason in ((Failing(""), "it refused"), (Writer("no JSON"), "nonsense")):
+        grader = copy.copy(PLAIN)
+        grader.assistant = Assistant(writer, Policy(writes_feedback=True, band=(2.0, 2.0)))
+        grade = grader.grade("zero-grad", ANSWER)
+        assert grade.feedback == plain().feedback
+        assert grade.provenance.degraded and grade.provenance.degraded.endswith(reason)
+        assert grade.provenance.llm is not None and grade.provenance.llm.input_tokens == 30
 
 
 def test_the_id_is_of_what_decided_the_grade_not_of_its_words() -> None:
