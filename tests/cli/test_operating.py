@@ -17,7 +17,9 @@ from typer.testing import Result
 from api.store import Store, grades
 from api.store.grades import Filter, Review
 from api.store.keys import Keyring
+from grader.bank import load_bank
 from grader.pipeline import Grader
+from grader.schema import LlmUse
 
 Run = Callable[..., Result]
 ErrorOf = Callable[[Result], BaseException]
@@ -211,6 +213,26 @@ def test_what_a_person_has_said_stands(operate: Run, kept: grades.StoredGrade, t
         grades.override(tx, kept.id, Review("Dana", "right", score=99))
     found = regrade(operate, tiny_bank, "--write")
     assert (found["people"], found["changed"], found["same"]) == (1, 0, 0)
+    store.close()
+
+
+def test_a_grade_with_a_language_model_is_not_replaced_by_one_without(
+    operate: Run, kept: grades.StoredGrade, tiny_bank: Path, url: str
+) -> None:
+    use = LlmUse(model="author:1", asked=("blue",), settled=1, judgements="0")
+    assisted = kept.grade.model_copy(
+        update={"score": 12.0, "provenance": kept.grade.provenance.model_copy(update={"llm": use})}
+    )
+    store = Store.open(url)
+    with store.write() as tx:
+        stored = grades.add(tx, assisted, answer=ANSWER, question=load_bank(tiny_bank).question("sky"))
+    result = operate("regrade", "--write", "--bank", tiny_bank, "--encoder", "hashing")
+    (change,) = json.loads(result.stdout)["changes"]
+    assert result.exit_code == 1
+    assert change["id"] == stored.id
+    assert "no language model is configured" in change["error"]
+    with store.read() as tx:
+        assert grades.get(tx, stored.id).superseded_by is None
     store.close()
 
 
