@@ -2,9 +2,10 @@
 
 Data, all optional but the bank itself: the exemplars and contradictions of the rubric; `statements/*.jsonl`, sentences
 with what they say of one criterion; `answers/*.jsonl` and `graded_answers.jsonl`, whole answers with a verdict per
-criterion. From an answer the head learns by its best span: where the criterion is met, the span that looks most right is
-one more right wording; where it is not, the spans that look most right or wrong are neither (multiple-instance learning as
-in MI-SVM, Andrews et al. 2002). The encoder stays as it is; a bank of 21 questions takes about two minutes on two cores.
+criterion; `asides.txt`, a line a text that says nothing about any question. From an answer the head learns by its best
+span: where the criterion is met, the span that looks most right is one more right wording; where it is not, the spans that
+look most right or wrong are neither (multiple-instance learning as in MI-SVM, Andrews et al. 2002). The encoder stays as
+it is; a bank of 21 questions takes about two minutes on two cores.
 
 The bank's samples are never used: they are its test. Every sixth answer is set aside for the calibration.
 """
@@ -38,6 +39,7 @@ ROUNDS = 2  # times that the best spans of the answers are looked for again
 FEWEST = 2  # right and wrong sentences without which a criterion has no head
 NEGATIVES = 2  # spans of an answer that lacks a criterion which become counter-examples, per side
 ANSWER_WEIGHT = 2.0  # of a span of an answer, beside 1 of a single sentence
+ASIDES = 60  # texts about nothing that a question's heads see, as answers that meet nothing
 ALIKE = 0.6  # share of common words from which on an answer is nearly a sample of the bank
 
 Matrix = NDArray[np.float64]
@@ -72,11 +74,12 @@ class GradedAnswer(Frozen):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that was written for a bank, by question id, and the hash of it."""
+    """All that was written for a bank, by question id, texts that say nothing about any of it, and the hash of it all."""
 
     statements: dict[str, list[Statement]]
     answers: dict[str, list[GradedAnswer]]
     version: str
+    asides: tuple[str, ...] = ()
 
 
 def read_data(bank: Bank, folder: Path | None) -> TrainingData:
@@ -96,13 +99,17 @@ def read_data(bank: Bank, folder: Path | None) -> TrainingData:
     for answer in _rows(folder, "graded_answers.jsonl", GradedAnswer, {}, problems):
         if answer.question_id in answers:
             answers[answer.question_id].append(answer)
+    asides: tuple[str, ...] = ()
+    if folder is not None and (folder / "asides.txt").is_file():
+        lines = (folder / "asides.txt").read_text(encoding="utf-8").splitlines()
+        asides = tuple(line.strip() for line in lines if line.strip())
     if problems:
         raise BankError(problems)
     for question in bank.questions:
         answers[question.id] = [answer for answer in answers[question.id] if not _is_sample(question, answer.answer)]
     everything = [s.model_dump() for part in statements.values() for s in part]
     everything += [a.model_dump(mode="json") for part in answers.values() for a in part]
-    return TrainingData(statements, answers, content_hash(everything))
+    return TrainingData(statements, answers, content_hash([*everything, *asides]), asides)
 
 
 def fit_rubric_heads(question: Question, encoder: SentenceTransformerEncoder) -> QuestionHeads | None:
@@ -124,11 +131,30 @@ def fit_heads(
     found = {}
     for done, question in enumerate(bank.questions, start=1):
         answers = [a for a in data.answers[question.id] if use_all or not a.set_aside]
+        if data.statements[question.id] or answers:
+            answers += _asides(question, data.asides)
         heads = _QuestionFit(question, data.statements[question.id], answers, encoder).fit()
         if heads is not None:
             found[question.id] = heads
         progress(done, len(bank.questions))
     return found
+
+
+def _asides(question: Question, texts: Sequence[str]) -> list[GradedAnswer]:
+    """Some of the texts, others for each question, as answers that meet and hold nothing."""
+    step = max(1, len(texts) // ASIDES)
+    return [
+        GradedAnswer(
+            question_id=question.id,
+            id=f"aside-{number}",
+            quality="off_topic",
+            answer=text,
+            verdicts={},
+            misconceptions=(),
+            score=0,
+        )
+        for number, text in enumerate(texts[question.number % step :: step])
+    ]
 
 
 class _QuestionFit:

@@ -2,9 +2,9 @@
 
 Every epoch sees each graded answer once and each sentence of the rubric and of `statements/` once, alone or among up to
 five others of its question: such mixes have exact labels, and teach that one right sentence does not excuse a wrong one. Into
-some of both go sentences that say nothing (`data/neutral.txt`) or speak of another subject (`data/foreign.txt`): they must
-not change what is found, and alone they are worth nothing. In a quarter of the places the learnt share of a criterion is
-left out, so that the network also reads criteria it does not know.
+some of both go sentences that say nothing or speak of another subject (`asides.txt`): they must not change what is found, and
+alone they are worth nothing. In a quarter of the places the learnt share of a criterion is left out, so that the network
+also reads criteria it does not know.
 Resumes from its checkpoint. One thread reads about 1,500 tokens a second on a desktop core; an epoch has about 480,000.
 """
 
@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grader.bank import Bank, content_hash, load_bank
+from grader.bank import Bank, load_bank
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.fitting import Statement, TrainingData, read_data
 from grader.judges.entailment import Labels, bank_labels, restore, save_reader
@@ -75,9 +75,7 @@ class Examples:
 
     def __init__(self, bank: Bank, data: TrainingData, labels: Labels, held_out: frozenset[str]) -> None:
         self.labels = labels
-        self.foreign = (DATA / "foreign.txt").read_text(encoding="utf-8").splitlines()
-        neutral = (DATA / "neutral.txt").read_text(encoding="utf-8").splitlines()
-        self.asides = neutral + [sentence for text in self.foreign for sentence in sentences_of(text)]
+        self.asides = [sentences_of(text) for text in data.asides]
         self.answers: list[Example] = []
         self.set_aside: list[Example] = []
         self.sentences: dict[str, list[tuple[int, str, str]]] = {}
@@ -133,17 +131,20 @@ class Examples:
                 found.append(self._mix(question, order[:size], source))
                 order = order[size:]
             nothing = dict.fromkeys(self.labels.places[question], (0.0, 0.0, 1.0))
-            texts = source.sample(self.foreign, ONLY_ASIDES // 2)
-            texts += [" ".join(source.sample(self.asides, source.randint(1, 4))) for _ in texts]
-            found += [Example(question, text, nothing) for text in texts]
+            only = [self._aside(source) for _ in range(ONLY_ASIDES)] if self.asides else []
+            found += [Example(question, " ".join(texts), nothing) for texts in only]
         return found
 
     def _with_asides(self, texts: list[str], source: random.Random) -> str:
         """The sentences as one text; now and then with some among them that have nothing to do with the question."""
-        if source.random() < WITH_ASIDES:
-            for text in source.sample(self.asides, source.randint(1, MOST_ASIDES)):
+        if self.asides and source.random() < WITH_ASIDES:
+            for text in self._aside(source)[:MOST_ASIDES]:
                 texts.insert(source.randint(0, len(texts)), text)
         return " ".join(texts)
+
+    def _aside(self, source: random.Random) -> list[str]:
+        """One or two of the texts about nothing, sentence by sentence."""
+        return [sentence for text in source.sample(self.asides, source.randint(1, 2)) for sentence in text]
 
     def _mix(self, question: str, sentences: list[tuple[int, str, str]], source: random.Random) -> Example:
         said: dict[int, str] = {}
@@ -278,7 +279,7 @@ class Trainer:
                     state = {"network": self.network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
                     torch.save(state, checkpoint)
         print(f"end: {self.report()}", flush=True)
-        about = notes("training.train_reader", arguments, content_hash([self.data.version, *self.examples.asides]))
+        about = notes("training.train_reader", arguments, self.data.version)
         save_reader(Path(arguments.out), self.network, self.labels, arguments.freeze, about)
         checkpoint.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from grader.judges.heads import HEAD_SIGNALS, QuestionHeads, load_heads, read, s
 
 ENCODER = SentenceTransformerEncoder(device="cpu")
 CALIBRATIONS: dict[Level, Calibration] = {level: load_calibration(level) for level in ("encoder", "rubric", "heads")}
+DATA = Path(__file__).parents[2] / "training" / "data"
 QUESTION = load_bank().question("zero-grad")
 
 
@@ -58,6 +60,24 @@ def test_fitting_twice_gives_the_same_heads(small: Path) -> None:
     bank = load_bank(small)
     again = fit_heads(bank, read_data(bank, None), ENCODER)["zero-grad"]
     np.testing.assert_array_equal(again.right.astype(np.float16), heads_of(small).right.astype(np.float16))
+
+
+def test_texts_about_nothing_teach_what_meets_nothing(small: Path, tmp_path: Path) -> None:
+    bank, said = load_bank(small), {"criterion": "accumulates", "verdict": "met", "text": "Gradients pile up."}
+    (tmp_path / "statements").mkdir()
+    (tmp_path / "statements" / "11-zero-grad.jsonl").write_text(json.dumps(said) + "\n", encoding="utf-8")
+    before = read_data(bank, tmp_path)
+    asides = (DATA / "pytorch" / "asides.txt").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "asides.txt").write_text("\n\n".join(asides[::2]), encoding="utf-8")
+    after = read_data(bank, tmp_path)
+    assert len(after.asides) == len(asides[::2])
+    assert after.version != before.version
+    layers, unseen = ENCODER.encode_layers(asides[1::2]), asides[1::2]
+    without, taught = (
+        np.mean([read(heads, layers[i : i + 1], [text]).rows[:, 0] for i, text in enumerate(unseen)])
+        for heads in (fit_heads(bank, data, ENCODER)["zero-grad"] for data in (before, after))
+    )
+    assert taught < without - 0.5  # log-odds
 
 
 def test_shapes_follow_the_rubric(small: Path) -> None:
