@@ -174,16 +174,19 @@ def read_bank(folder: Path) -> tuple[Bank | None, list[Problem]]:
 def question_from_inline(inline: InlineQuestion) -> Question:
     """A gradable question from one that came with an answer; raises InvalidQuestion when nothing can be checked.
 
-    Points are scaled to sum to 100. Without criteria every sentence of the first reference answer becomes one.
+    Points are scaled to sum to 100. Without criteria every sentence of the first reference answer becomes one, or the whole of
+    an answer as short as "push, pop".
     """
     statements = [(criterion.statement, criterion.points) for criterion in inline.criteria]
     if not statements:
         sentences = [segment.text for segment in split(normalise(inline.reference_answers[0]))]
-        statements = [(text[:2000], 1.0) for text in sentences if len(text.split()) >= 3][:40]
+        whole = " ".join(sentences)
+        derived = [text for text in sentences if len(text.split()) >= 3] or [whole] * (len(whole.split()) >= 2)
+        statements = [(text[:2000], 1.0) for text in derived[:40]]
     if not statements:
         raise InvalidQuestion(
-            "No criteria were given and the reference answer has no sentence of three words or more to derive them from; "
-            "send criteria or a fuller reference answer."
+            "No criteria were given and the reference answer has fewer than two words to derive them from; send criteria or a "
+            "fuller reference answer."
         )
     total = sum(points for _, points in statements)
     return Question(

@@ -74,7 +74,7 @@ def measure(data: Path, encoder: SentenceTransformerEncoder) -> list[Measured]:
         elsewhere = [line["answer"] for other in SETS if other != name for line in chosen[other]]
         for number, line in enumerate(lines):
             question = inline(line["question"], closest(line["answer"], line["reference"]))
-            if question is None:  # a reference of two words
+            if question is None:  # a reference of one word
                 continue
             label = line.get("label3") or ""
             deserved = 0.0 if label == "contradictory" else float(line["score"])

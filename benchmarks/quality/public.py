@@ -323,7 +323,7 @@ def shipped_scores(grader: Grader, tested: PublicSet) -> Array:
     """Shape (answers,), 0..1: the grader's score of each answer to an inline question; the best over the references.
 
     Without criteria the grader derives them from the first reference answer, so other references are asked one by one. What
-    cannot be graded, and a reference of fewer than three words, count as 0.
+    cannot be graded, and a reference of one word, count as 0.
     """
     return np.array(
         [max(_shipped(grader, answer, text) for text in answer["reference"][:2]) for answer in tested.answers]

@@ -171,6 +171,15 @@ def test_criteria_are_derived_from_the_reference_answer() -> None:
     assert statements == ["Air scatters light.", "Blue scatters most of all."]
 
 
+@pytest.mark.parametrize(
+    ("reference", "statements"),
+    [("push, pop", ["push, pop"]), ("Yes. Because it scatters light.", ["Because it scatters light."])],
+)
+def test_a_short_reference_is_one_criterion(reference: str, statements: list[str]) -> None:
+    question = question_from_inline(InlineQuestion(prompt="Why?", reference_answers=(reference,)))
+    assert [criterion.statement for criterion in question.criteria] == statements
+
+
 def test_a_reference_without_sentences_cannot_be_graded_against() -> None:
     with pytest.raises(InvalidQuestion, match="send criteria or a fuller reference answer"):
         question_from_inline(InlineQuestion(prompt="Why?", reference_answers=("Because.",)))
