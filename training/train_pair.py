@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.quality import measures
 from benchmarks.quality.data import read_lines
 from grader.bank import content_hash, load_bank
 from grader.encoders.sentence_transformer import SentenceTransformerEncoder
 from grader.fitting import read_data
-from grader.judges.pair import MOST_TOKENS, restore, save_pair
+from grader.judges.pair import MOST_TOKENS, save_pair
 from grader.judges.pair_network import CONTRADICTED, MET, NOT_MET, PairNetwork
 from grader.schema import Question
 from training.public import closest, for_the_network
@@ -55,13 +54,12 @@ OWN_STATEMENT = 0.7  # share of the sentences that stand beside the criterion's 
 OF_ANOTHER, AMONG_OTHERS = 0.25, 0.20  # share beside another criterion's statement, and among other sentences
 MOSTLY_SILENT = (0.07, 0.90, 0.03)  # what a sentence says of a criterion it was not written for
 RATE = 5e-4
-AVERAGED = 0.998  # decay of the running mean of the weights, which is what is kept: it carries to new questions better
 WARM_UP = 100
 REPORT_EVERY = 300.0
-# Share of the steps, at the start and at the end; a run that goes on from an earlier one has those of the end.
+# Share of the steps, at the start and at the end.
 SHARES = {
-    "entailment": (0.60, 0.20), "scientsbank": (0.10, 0.18), "beetle": (0.08, 0.14), "saf": (0.02, 0.08),
-    "sentences": (0.16, 0.32), "answers": (0.04, 0.08),
+    "entailment": (0.60, 0.12), "scientsbank": (0.10, 0.22), "beetle": (0.08, 0.16), "saf": (0.02, 0.08),
+    "sentences": (0.16, 0.34), "answers": (0.04, 0.08),
 }  # fmt: skip
 
 
@@ -187,9 +185,6 @@ class Trainer:
         self.tokenizer = encoder.tokenizer
         self.sources = Sources(Path(arguments.data), arguments.hold_out, self.random)
         self.network = PairNetwork(encoder.sentence_transformer[0].auto_model.float())
-        if arguments.start:
-            restore(self.network, Path(arguments.start).read_bytes())
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
         self.streams = {name: self._batches(name) for name in self.sources.make}
         self._ids: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         self.read = 0
@@ -209,7 +204,7 @@ class Trainer:
             self.random.shuffle(found)
             yield from found
 
-    def logits(self, network: nn.Module, batch: list[tuple[str, str]]) -> Tensor:
+    def logits(self, batch: list[tuple[str, str]]) -> Tensor:
         rows = [self.ids(*pair) for pair in batch]
         length = max(len(ids) for ids, _ in rows)
         ids = np.zeros((len(batch), length), dtype=np.int64)
@@ -219,7 +214,7 @@ class Trainer:
             kind[place, : len(kinds)] = kinds
         self.read += ids.size
         tokens_, kinds_ = torch.from_numpy(ids), torch.from_numpy(kind)
-        found: Tensor = network(tokens_, (tokens_ != 0).long(), kinds_)
+        found: Tensor = self.network(tokens_, (tokens_ != 0).long(), kinds_)
         return found
 
     def train(self) -> None:
@@ -231,7 +226,6 @@ class Trainer:
         if checkpoint.is_file():
             stored = torch.load(checkpoint, weights_only=True)
             self.network.load_state_dict(stored["network"])
-            self.average.load_state_dict(stored["average"])
             optimizer.load_state_dict(stored["optimizer"])
             step, spent_before = int(stored["step"]), float(stored["minutes"])
             print(f"resumed at step {step}, {spent_before:.0f} minutes", flush=True)
@@ -244,18 +238,16 @@ class Trainer:
                 break
             for group in optimizer.param_groups:
                 group["lr"] = RATE * arguments.rate * min(1.0, (step + 1) / WARM_UP) * max(0.02, 1 - progress)
-            along = 1.0 if arguments.start else min(1.0, progress / 0.7)
-            shares = [a + (b - a) * along for a, b in SHARES.values()]
+            shares = [a + (b - a) * min(1.0, progress / 0.7) for a, b in SHARES.values()]
             name = self.random.choices(list(SHARES), shares)[0]
             batch = next(self.streams[name])
             self.network.train()
             optimizer.zero_grad()
-            logits = self.logits(self.network, [(e[0], e[1]) for e in batch])
+            logits = self.logits([(e[0], e[1]) for e in batch])
             loss = functional.cross_entropy(logits, torch.tensor([e[2] for e in batch]), label_smoothing=0.03)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learnt, 1.0)
             optimizer.step()
-            self.average.update_parameters(self.network)
             step += 1
             lost[name] = lost.get(name, float(loss.detach())) * 0.97 + 0.03 * float(loss.detach())
             if time.monotonic() - reported > arguments.report:
@@ -264,23 +256,22 @@ class Trainer:
                 print(f"{minutes:.1f} min, step {step}, {pace:.0f} tokens/s; {losses}", flush=True)
                 print("   ", self.report(), flush=True)
                 reported = time.monotonic()
-                parts = {"network": self.network, "average": self.average, "optimizer": optimizer}
-                state = {name: part.state_dict() for name, part in parts.items()}
-                torch.save({**state, "step": step, "minutes": minutes}, checkpoint)
+                state = {"network": self.network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+                torch.save({**state, "minutes": minutes}, checkpoint)
         print("end:", self.report(), flush=True)
         about = notes("training.train_pair", arguments, self.sources.version)
-        save_pair(Path(arguments.out), self.average.module, about)
+        save_pair(Path(arguments.out), self.network, about)
         checkpoint.unlink(missing_ok=True)
 
     def opinions(self, pairs: list[tuple[str, str]]) -> np.ndarray[Any, Any]:
-        """Probabilities by the averaged weights, shape (pairs, 3)."""
-        self.average.eval()
+        """Probabilities, shape (pairs, 3)."""
+        self.network.eval()
         order = sorted(range(len(pairs)), key=lambda i: len(self.ids(*pairs[i])[0]))
         found = np.zeros((len(pairs), 3))
         with torch.inference_mode():
             for first in range(0, len(order), 32):
                 chosen = order[first : first + 32]
-                found[chosen] = torch.softmax(self.logits(self.average, [pairs[i] for i in chosen]), -1).numpy()
+                found[chosen] = torch.softmax(self.logits([pairs[i] for i in chosen]), -1).numpy()
         return found
 
     def report(self) -> str:
@@ -310,7 +301,6 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", default="pair.safetensors")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--start", default="", help="the file of an earlier run to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=1000)

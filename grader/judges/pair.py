@@ -84,19 +84,6 @@ def save_pair(file: Path, network: PairNetwork, notes: Mapping[str, str]) -> Non
     file.chmod(0o644)  # safetensors makes it readable by its owner only
 
 
-def restore(network: PairNetwork, content: bytes) -> None:
-    """Puts what `save_pair` wrote into a network.
-
-    Raises ValueError, RuntimeError or SafetensorError when the content is of something else.
-    """
-    from safetensors.torch import load
-
-    result = network.load_state_dict({name: tensor.float() for name, tensor in load(content).items()}, strict=False)
-    lacking = {name for name, p in network.named_parameters() if p.requires_grad} & set(result.missing_keys)
-    if lacking or result.unexpected_keys:
-        raise ValueError(f"parameters are missing: {', '.join(sorted(lacking)[:3])}")
-
-
 def load_pair(encoder: Encoder, file: Path = FILE) -> PairReader | None:
     """The network that ships, None when the encoder is not the embedded one; the same for all who share an encoder.
 
@@ -116,13 +103,17 @@ _LOADING = threading.Lock()
 
 def _load(encoder: SentenceTransformerEncoder, file: Path) -> PairReader:
     from safetensors import SafetensorError
+    from safetensors.torch import load
 
     from grader.judges.pair_network import FROZEN, PairNetwork
 
     try:
         content = file.read_bytes()
         network = PairNetwork(encoder.backbone(FROZEN))
-        restore(network, content)
+        result = network.load_state_dict({name: tensor.float() for name, tensor in load(content).items()}, strict=False)
+        lacking = {name for name, p in network.named_parameters() if p.requires_grad} & set(result.missing_keys)
+        if lacking or result.unexpected_keys:
+            raise ValueError(f"parameters are missing: {', '.join(sorted(lacking)[:3])}")
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise EncoderError(f"{file} cannot be read ({error}); reinstall answer-grader.") from error
     return PairReader(network, encoder, hashlib.sha256(content).hexdigest()[:12])
