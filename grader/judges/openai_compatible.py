@@ -297,9 +297,12 @@ class OpenAICompatibleJudge:
                         "The openai client is missing; install it with: pip install 'answer-grader[llm]'"
                     ) from None
                 self._http = BoundedClient()
+                key = self.endpoint.api_key or "none"
                 self._client = OpenAI(
                     base_url=self.endpoint.base_url,
-                    api_key=self.endpoint.api_key or "none",
+                    api_key=key,
+                    # Said once more, since OPENAI_CUSTOM_HEADERS would come before the key.
+                    default_headers={"Authorization": f"Bearer {key}"},
                     max_retries=RETRIES,
                     http_client=self._http,
                 )

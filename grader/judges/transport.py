@@ -1,5 +1,8 @@
 """The HTTP client of a judge over the network: a call ends when its time is over and a reply when it is too large.
 
+It goes to the endpoint itself and says no more than the configuration does: proxies of the environment are not used, and
+headers that the environment or the client's library add are not sent.
+
 The timeouts of an HTTP client hold for a single read; a server that sends a blank now and then, or asks to be tried again
 in a minute, would hold a thread for as long as it likes. Importing this module needs the extra `llm`.
 """
@@ -10,11 +13,12 @@ import threading
 import time
 from typing import Any
 
-from httpx2 import ReadTimeout, Request, Response
+from httpx2 import Headers, ReadTimeout, Request, Response, create_ssl_context
 from openai import DefaultHttpxClient
 
 # Bytes; a reply with 64 verdicts and their quotes takes a tenth of it.
 MOST_BYTES = 2_000_000
+SENT = frozenset({"accept", "accept-encoding", "authorization", "content-length", "content-type", "user-agent"})
 
 
 class TooLarge(ValueError):
@@ -25,7 +29,8 @@ class BoundedClient(DefaultHttpxClient):
     """Follows no redirects, which could lead to a host that is not allowed. Each thread has its own end of time."""
 
     def __init__(self) -> None:
-        super().__init__(follow_redirects=False)
+        # Certificates of the environment (SSL_CERT_FILE) are the operator's own and are believed.
+        super().__init__(follow_redirects=False, trust_env=False, verify=create_ssl_context())
         self._thread = threading.local()
 
     def until(self, ends: float) -> None:
@@ -35,6 +40,8 @@ class BoundedClient(DefaultHttpxClient):
     def send(self, request: Request, **options: Any) -> Response:
         """A response that has been read; raises ReadTimeout and TooLarge."""
         ends = self._thread.ends
+        sent = {name: value for name, value in request.headers.items() if name in SENT}
+        request.headers = Headers({"host": request.url.netloc.decode("ascii")} | sent)
         request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), _left(request, ends))
         response = super().send(request, **{**options, "stream": True})
         try:

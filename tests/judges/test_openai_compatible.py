@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +25,7 @@ from grader.judges.openai_compatible import (
     OpenAICompatibleJudge,
 )
 from grader.judges.prompting import reply_schema
+from grader.judges.transport import BoundedClient
 
 MakeJudge = Callable[..., OpenAICompatibleJudge]
 MakeCase = Callable[..., Case]
@@ -248,6 +252,37 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(
     judge.consult(case, case.index.question.criteria[:1], PATIENT)
     assert peer.headers[-1]["authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests) + caplog.text
+
+
+def test_the_environment_neither_leads_a_call_away_nor_adds_to_it(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, closed)
+        monkeypatch.setenv(name.upper(), closed)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "of-another")
+    added = {"AUTHORIZATION": "Bearer of-another", "Host": "of-another.example", "X-Team": "of-another"}
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "\n".join(f"{name}: {value}" for name, value in added.items()))
+    case = case_of()
+    judge_of("json_schema").consult(case, case.index.question.criteria[:1], PATIENT)
+    sent = peer.headers[-1]
+    assert sent["authorization"] == "Bearer sk-secret"
+    assert sent["host"] == urlsplit(peer.url).netloc
+    assert not any("of-another" in value for value in sent.values())
+    assert not any(name.startswith("x-") for name in sent)
+
+
+def test_certificates_of_the_environment_are_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / "own.pem"
+    own.write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    with pytest.raises(ssl.SSLError):  # it is read
+        BoundedClient()
 
 
 @pytest.mark.parametrize("behaviour", ["json_schema", "object_with_schema"])
