@@ -265,9 +265,12 @@ class OpenAICompatibleJudge:
     def _simpler(self, error: APIStatusError, mode: Mode, refused: set[str]) -> Mode | None:
         """How to ask a server that refused a request for its form; None when it was not for that or all was tried.
 
-        Adds to `refused` what the server does not take. Raises JudgeUnavailable when the request is too long for the model.
+        Adds to `refused` what the server does not take. Raises JudgeUnavailable when what was refused is the answer.
         """
         said = str(getattr(error, "message", "")).lower()
+        # Azure, and gateways that keep its message alone.
+        if error.status_code == 400 and (error.code == "content_filter" or "content management policy" in said):
+            raise self._declined(say("grade.degraded.declined")) from None
         if error.status_code in {400, 413, 422} and _TOO_LONG.search(said):
             raise self._declined(say("grade.degraded.no_room")) from None
         if error.status_code in {400, 422}:

@@ -161,6 +161,16 @@ class Peer:
         del body
         return self._reply(None, refusal="I cannot help with that.")
 
+    def _filters(self, body: dict[str, Any]) -> Response:  # Azure
+        del body
+        message = "The response was filtered due to the prompt triggering the content management policy."
+        error = {"message": message, "type": None, "param": "prompt", "code": "content_filter", "status": 400}
+        return JSONResponse({"error": error}, 400)
+
+    def _filters_without_code(self, body: dict[str, Any]) -> Response:  # gateways that keep the message alone
+        del body
+        return self._error(400, "Filtered due to the prompt triggering Azure OpenAI's content management policy.")
+
     def _not_the_protocol(self, body: dict[str, Any]) -> Response:
         del body
         return Response("<html>a captive portal</html>", media_type="text/html")

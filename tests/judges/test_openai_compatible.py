@@ -126,6 +126,18 @@ def test_a_long_answer_teaches_nothing_about_the_endpoint(peer: Any, judge_of: M
     assert judge.mode == "json_schema"
 
 
+@pytest.mark.parametrize("behaviour", ["filters", "filters_without_code"])
+def test_a_content_filter_is_asked_once_and_opens_no_breaker(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str
+) -> None:
+    judge, case = judge_of(behaviour), case_of()
+    for _ in range(BREAK_AFTER + 1):
+        with pytest.raises(JudgeUnavailable, match="refused to answer") as raised:
+            judge.consult(case, case.index.question.criteria[:1], PATIENT)
+        assert raised.value.result == "refused"
+    assert len(peer.requests) == BREAK_AFTER + 1
+
+
 def test_what_a_refused_request_tells_is_not_remembered(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
     judge, case = judge_of("reasoning"), case_of()
     peer.behaviour = "stubborn"
