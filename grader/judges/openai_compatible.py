@@ -60,6 +60,8 @@ Messages = list[dict[str, str]]
 Schema = dict[str, Any]
 # A request that is too long for a model, in the words of vLLM, llama.cpp, OpenAI and Ollama.
 _TOO_LONG = re.compile(r"context|too (?:long|large|many tokens)|input length")
+# A form that a server breaks on instead of refusing it; any gateway in trouble speaks of responses and formats.
+_BREAKS_ON_FORM = re.compile(r"response.?format|schema|grammar")
 
 
 class _Heard(NamedTuple):
@@ -284,7 +286,7 @@ class OpenAICompatibleJudge:
             if mode == "json_object" and "schema" in said and "schema" not in refused:
                 refused.add("schema")
                 return mode
-        elif error.status_code < 500 or not re.search(r"schema|format|grammar|response", said):
+        elif error.status_code < 500 or not _BREAKS_ON_FORM.search(said):
             return None
         return MODES[MODES.index(mode) + 1] if mode != MODES[-1] else None
 

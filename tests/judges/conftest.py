@@ -20,7 +20,7 @@ from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.judges import Case
-from grader.judges.openai_compatible import CircuitBreaker, Endpoint, OpenAICompatibleJudge
+from grader.judges.openai_compatible import RETRIES, CircuitBreaker, Endpoint, OpenAICompatibleJudge
 from grader.pipeline import Grader, prepare
 
 GOOD = (
@@ -145,6 +145,11 @@ class Peer:
     def _broken(self, body: dict[str, Any]) -> Response:
         del body
         return self._error(500, "sk-secret leaked by a careless server", **{"retry-after": "0.01"})
+
+    def _down_for_a_moment(self, body: dict[str, Any]) -> Response:
+        if len(self.requests) <= 1 + RETRIES:
+            return self._error(503, "no response from upstream: wrong format of its status", **{"retry-after": "0.01"})
+        return self._reply(verdicts(body))
 
     def _nonsense(self, body: dict[str, Any]) -> Response:
         del body

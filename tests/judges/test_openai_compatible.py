@@ -126,6 +126,16 @@ def test_a_long_answer_teaches_nothing_about_the_endpoint(peer: Any, judge_of: M
     assert judge.mode == "json_schema"
 
 
+def test_a_server_in_trouble_teaches_nothing_about_the_endpoint(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase
+) -> None:
+    judge, case = judge_of("down_for_a_moment"), case_of()
+    with pytest.raises(JudgeUnavailable, match="status 503"):
+        judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    assert peer.requests[-1]["response_format"]["type"] == "json_schema"
+
+
 @pytest.mark.parametrize("behaviour", ["filters", "filters_without_code"])
 def test_a_content_filter_is_asked_once_and_opens_no_breaker(
     peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str
