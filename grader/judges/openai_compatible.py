@@ -227,9 +227,11 @@ class OpenAICompatibleJudge:
                 logger.info("the endpoint takes %s, without %s", mode, ", ".join(sorted(refused)) or "exception")
             self.mode, self._refused = mode, self._refused | refused
 
-    def _failed(self, result: Literal["timeout", "unreachable", "protocol"], reason: str) -> JudgeUnavailable:
+    def _failed(
+        self, result: Literal["timeout", "unreachable", "protocol"], reason: str, usage: Usage = NOTHING
+    ) -> JudgeUnavailable:
         self.breaker.record(good=False)
-        return JudgeUnavailable(result, reason)
+        return JudgeUnavailable(result, reason, usage.parts)
 
     def _declined(self, reason: str, usage: Usage = NOTHING) -> JudgeUnavailable:
         """For what lies in the answer: the endpoint is well, and no candidate can have it left alone for others."""
@@ -237,12 +239,12 @@ class OpenAICompatibleJudge:
         return JudgeUnavailable("refused", reason, usage.parts)
 
     def _content(self, reply: Any) -> _Heard:
-        choices = getattr(reply, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise self._failed("protocol", say("grade.degraded.nonsense"))
-        message, counts = choices[0].message, getattr(reply, "usage", None)
+        choices, counts = getattr(reply, "choices", None), getattr(reply, "usage", None)
         tokens = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
         usage = priced(tokens, *self.endpoint.prices)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise self._failed("protocol", say("grade.degraded.nonsense"), usage)
+        message = choices[0].message
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
             raise self._declined(say("grade.degraded.declined"), usage)
         return _Heard(str(message.content or ""), usage, choices[0].finish_reason == "length")

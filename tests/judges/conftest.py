@@ -139,8 +139,8 @@ class Peer:
         return self._reply(verdicts(body))
 
     def _no_choices(self, body: dict[str, Any]) -> Response:
-        del body
-        return JSONResponse({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []})
+        reply = json.loads(bytes(self._reply(verdicts(body)).body))
+        return JSONResponse(reply | {"choices": []})
 
     def _broken(self, body: dict[str, Any]) -> Response:
         del body

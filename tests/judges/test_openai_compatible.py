@@ -74,7 +74,7 @@ def test_tokens_and_cost_are_counted(judge_of: MakeJudge, case_of: MakeCase) -> 
     assert usage.cost == pytest.approx((100 * 1 + 20 * 10) / 1e6)
 
 
-@pytest.mark.parametrize(("behaviour", "replies"), [("nonsense", 2), ("refuses", 1)])
+@pytest.mark.parametrize(("behaviour", "replies"), [("nonsense", 2), ("refuses", 1), ("no_choices", 1)])
 def test_replies_that_nobody_could_use_are_counted_too(
     judge_of: MakeJudge, case_of: MakeCase, behaviour: str, replies: int
 ) -> None:
