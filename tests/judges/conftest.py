@@ -138,6 +138,11 @@ class Peer:
             return self._reply(None, "length")
         return self._reply(verdicts(body))
 
+    def _considers_at_length(self, body: dict[str, Any]) -> Response:  # its thoughts hold a reply that is not its last
+        if body["max_tokens"] < 1_000:
+            return self._reply("<think>\nPerhaps:\n" + verdicts(body) + "\nBut is that so? The ans", "length")
+        return self._reply(verdicts(body))
+
     def _no_choices(self, body: dict[str, Any]) -> Response:
         reply = json.loads(bytes(self._reply(verdicts(body)).body))
         return JSONResponse(reply | {"choices": []})

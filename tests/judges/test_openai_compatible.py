@@ -105,9 +105,12 @@ def test_thoughts_are_no_reply(peer: Any, judge_of: MakeJudge, case_of: MakeCase
     assert len(peer.requests) == 1
 
 
-def test_a_reply_that_was_cut_short_gets_more_room(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+@pytest.mark.parametrize("behaviour", ["thinks_at_length", "considers_at_length"])
+def test_a_reply_that_was_cut_short_gets_more_room(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str
+) -> None:
     case = case_of()
-    found = judge_of("thinks_at_length").consult(case, case.index.question.criteria[:1], PATIENT)
+    found = judge_of(behaviour).consult(case, case.index.question.criteria[:1], PATIENT)
     assert found.judgements[0].p_met > 0.8
     first, second = peer.requests
     assert second["max_tokens"] > first["max_tokens"]
