@@ -50,7 +50,7 @@ class TransformersJudge:
         self.model_name = model
         self.revision = revision
         self.device = device
-        self.version = f"{Path(model).name}{'@' + revision if revision else ''}+{PROMPT_VERSION}"
+        self.version = f"{Path(model).name}{'@' + revision if revision else ''}+{PROMPT_VERSION}+{_told_apart(model)}"
         self._loaded: tuple[Any, Any] | None = None
         self._lock = threading.Lock()  # one answer at a time: the model has one cache, and the cores are busy anyway
 
@@ -224,6 +224,14 @@ class _Reader:
         out = self._model(input_ids=ids.to(self._model.device), **given)
         self.read += int(ids.shape[1])
         return out.logits[0, -1].float().cpu()
+
+
+def _told_apart(name: str) -> str:
+    """A hash that differs for models whose names end alike, and for files that were replaced; reads none of them."""
+    path = Path(name)
+    files = [path] if path.is_file() else sorted(one for one in path.glob("*") if one.is_file())
+    known = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in files]
+    return content_hash([name, known])[:6]
 
 
 def _check_room(model: Any, tokens: int) -> None:
