@@ -81,15 +81,24 @@ class Endpoint:
     prices: tuple[float, float] = (0.0, 0.0)
 
     def checked(self) -> Endpoint:
-        """Itself; raises JudgeError when the address is none or its host is not allowed."""
-        parts = urlsplit(self.base_url)
+        """Itself; raises JudgeError when it cannot be used. No message repeats more of the address than its host."""
+        try:
+            parts = urlsplit(self.base_url)
+        except ValueError:  # its message repeats the address
+            parts = urlsplit("")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise JudgeError(
-                f"{self.base_url!r} is not the base URL of an endpoint; give one like http://127.0.0.1:11434/v1."
+                "The base URL of the language model is no address of an endpoint; give one like "
+                "http://127.0.0.1:11434/v1."
             )
         if parts.username or parts.password:
             raise JudgeError(
                 "The base URL of the language model holds a password; give the key as the API key instead."
+            )
+        if "?" in self.base_url or "#" in self.base_url:
+            raise JudgeError(
+                "The base URL of the language model holds a query or a fragment, after which no path can follow; give "
+                "the URL without it, and a key as the API key."
             )
         if parts.hostname not in {host.strip("[]").lower() for host in self.allowed_hosts}:
             raise JudgeError(

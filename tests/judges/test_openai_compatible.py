@@ -262,6 +262,25 @@ def test_only_hosts_on_the_list_are_called(url: str) -> None:
     assert Endpoint("https://api.openai.com/v1", "m", allowed_hosts=("api.openai.com",)).checked()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/v1?key=sk-secret",
+        "http://127.0.0.1:1/v1#sk-secret",
+        "http://127.0.0.1:1/v1?",
+        "http://sk-secret@127.0.0.1:1/v1",
+        "http://me:sk-secret@[::1/v1",
+        "http://me:sk-secret@\u2100/v1",
+        "me:sk-secret@127.0.0.1:1/v1",
+    ],
+)
+def test_a_base_url_with_more_than_an_address_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(JudgeError) as raised:
+        Endpoint(url, "m").checked()
+    assert "sk-secret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
 def test_what_cannot_be_a_key_is_told_at_once_and_not_shown(key: str) -> None:
     with pytest.raises(JudgeError) as raised:
