@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -107,10 +108,16 @@ class Peer:
         del body
         return self._error(429, "slow down", **{"retry-after": "0.01"})
 
-    def _busy_for_long(self, body: dict[str, Any]) -> Response:
+    def _busy_for_long(self, body: dict[str, Any], **headers: str) -> Response:
         if len(self.requests) == 1:
-            return self._error(429, "slow down", **{"retry-after": "30"})
+            return self._error(429, "slow down", **(headers or {"retry-after": "30"}))
         return self._reply(verdicts(body))
+
+    def _busy_for_milliseconds(self, body: dict[str, Any]) -> Response:  # Azure
+        return self._busy_for_long(body, **{"retry-after-ms": "30000", "retry-after": "0.01"})
+
+    def _busy_until(self, body: dict[str, Any]) -> Response:  # proxies
+        return self._busy_for_long(body, **{"retry-after": formatdate(time.time() + 30, usegmt=True)})
 
     def _drips(self, body: dict[str, Any]) -> Response:  # blanks keep the connection open while a model works
         reply = self._reply(verdicts(body)).body

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from httpx2 import Headers
 
 from grader.errors import JudgeError, JudgeUnavailable
 from grader.judges import Case
@@ -25,7 +26,7 @@ from grader.judges.openai_compatible import (
     OpenAICompatibleJudge,
 )
 from grader.judges.prompting import reply_schema
-from grader.judges.transport import BoundedClient
+from grader.judges.transport import PAUSE, BoundedClient, _wait
 
 MakeJudge = Callable[..., OpenAICompatibleJudge]
 MakeCase = Callable[..., Case]
@@ -164,7 +165,12 @@ def test_what_a_refused_request_tells_is_not_remembered(peer: Any, judge_of: Mak
 @pytest.mark.parametrize(
     ("behaviour", "seconds", "result"),
     # With more time than given each of them would have been a reply in the end.
-    [("drips", 1.5, "timeout"), ("busy_for_long", 8.0, "unreachable")],
+    [
+        ("drips", 1.5, "timeout"),
+        ("busy_for_long", 8.0, "unreachable"),
+        ("busy_for_milliseconds", 8.0, "unreachable"),
+        ("busy_until", 8.0, "unreachable"),
+    ],
 )
 def test_no_server_holds_a_call_beyond_its_time(
     judge_of: MakeJudge, case_of: MakeCase, behaviour: str, seconds: float, result: str
@@ -201,7 +207,10 @@ def test_what_goes_wrong_is_a_reason(
     assert raised.value.__cause__ is None
 
 
-def test_it_does_not_wait_longer_than_it_may(judge_of: MakeJudge, case_of: MakeCase) -> None:
+def test_it_does_not_wait_longer_than_it_may(
+    judge_of: MakeJudge, case_of: MakeCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     case = case_of()
     judge = judge_of("json_schema")
     judge.consult(case, case.index.question.criteria[:1], PATIENT)  # the client is loaded and connected
@@ -211,6 +220,24 @@ def test_it_does_not_wait_longer_than_it_may(judge_of: MakeJudge, case_of: MakeC
         judge.consult(case, case.index.question.criteria[:1], 0.3)
     assert raised.value.result == "timeout"
     assert time.monotonic() - begun < 7
+    assert "Retrying request" not in caplog.text  # it would pause first, and nobody is waiting any more
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, PAUSE),
+        ({"retry-after": "30"}, 30),
+        ({"retry-after": "30", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "30", "retry-after-ms": "soon"}, 30),
+        ({"retry-after": "Fri, 01 Jan 2010 00:00:00 GMT"}, PAUSE),
+        ({"retry-after": "in a while"}, PAUSE),
+        ({"retry-after": "nan"}, PAUSE),
+        ({"retry-after": "-5"}, PAUSE),
+    ],
+)
+def test_how_long_the_client_would_pause_is_known(headers: dict[str, str], seconds: float) -> None:
+    assert _wait(Headers(headers)) == pytest.approx(seconds, rel=1e-4)
 
 
 def test_nobody_listens(case_of: MakeCase) -> None:
