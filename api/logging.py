@@ -52,7 +52,8 @@ def configure(level: str = "info", style: LogFormat = "auto", stream: TextIO | N
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it would say at every start what dialect it found
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the addresses of judges and webhooks
+    for name in ("httpx", "httpx2"):  # they would log the addresses of judges and webhooks
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _without_messages(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -84,6 +84,11 @@ class Assistant:
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="language-judge")
 
+    @property
+    def model(self) -> str:
+        """Which model it is, by which way and prompt, as grades name it."""
+        return f"{self.judge.name}:{self.judge.version}"
+
     def assist(
         self,
         case: Case,
@@ -212,7 +217,7 @@ class Assistant:
     def _use(self, case: Case, opinions: dict[int, Judgement], usage: Usage, *, settled: int) -> LlmUse:
         rules = (self.policy.band, self.policy.weight, self.policy.bound)
         return LlmUse(
-            model=f"{self.judge.name}:{self.judge.version}",
+            model=self.model,
             asked=tuple(case.index.question.criteria[number].id for number in opinions),
             settled=settled,
             judgements=content_hash([*rules, *(opinion.model_dump(mode="json") for opinion in opinions.values())]),

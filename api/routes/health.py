@@ -26,7 +26,9 @@ class Ready(BaseModel):
 
     status: Literal["ready"] = "ready"
     questions: int = Field(description="How many questions there are in all banks.")
-    provenance: dict[str, str | None] = Field(description="What grades of the first bank are made with.")
+    provenance: dict[str, str | None] = Field(
+        description="What grades of the first bank are made with; `llm` names the language model, where one is configured."
+    )
     banks: list[dict[str, str | None]] = Field(description="The same for every bank.")
 
 
@@ -42,7 +44,8 @@ async def readyz(request: Request, grader: LoadedGrader) -> Ready:
     state: GraderState = request.app.state.grading
     if state.draining:
         raise NotReady("The service is about to stop; send new work elsewhere.", retry_after=None)
-    versions = [one.versions().model_dump(exclude={"rubric"}) for one in grader.graders]
+    llm = {"llm": grader.assistant.model if grader.assistant else None}
+    versions = [one.versions().model_dump(exclude={"rubric"}) | llm for one in grader.graders]
     return Ready(questions=len(grader.questions), provenance=versions[0], banks=versions)
 
 

@@ -60,6 +60,8 @@ Messages = list[dict[str, str]]
 Schema = dict[str, Any]
 # A request that is too long for a model, in the words of vLLM, llama.cpp, OpenAI and Ollama.
 _TOO_LONG = re.compile(r"context|too (?:long|large|many tokens)|input length")
+# A form that a server breaks on instead of refusing it; any gateway in trouble speaks of responses and formats.
+_BREAKS_ON_FORM = re.compile(r"response.?format|schema|grammar")
 
 
 class _Heard(NamedTuple):
@@ -79,15 +81,24 @@ class Endpoint:
     prices: tuple[float, float] = (0.0, 0.0)
 
     def checked(self) -> Endpoint:
-        """Itself; raises JudgeError when the address is none or its host is not allowed."""
-        parts = urlsplit(self.base_url)
+        """Itself; raises JudgeError when it cannot be used. No message repeats more of the address than its host."""
+        try:
+            parts = urlsplit(self.base_url)
+        except ValueError:  # its message repeats the address
+            parts = urlsplit("")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise JudgeError(
-                f"{self.base_url!r} is not the base URL of an endpoint; give one like http://127.0.0.1:11434/v1."
+                "The base URL of the language model is no address of an endpoint; give one like "
+                "http://127.0.0.1:11434/v1."
             )
         if parts.username or parts.password:
             raise JudgeError(
                 "The base URL of the language model holds a password; give the key as the API key instead."
+            )
+        if "?" in self.base_url or "#" in self.base_url:
+            raise JudgeError(
+                "The base URL of the language model holds a query or a fragment, after which no path can follow; give "
+                "the URL without it, and a key as the API key."
             )
         if parts.hostname not in {host.strip("[]").lower() for host in self.allowed_hosts}:
             raise JudgeError(
@@ -225,9 +236,11 @@ class OpenAICompatibleJudge:
                 logger.info("the endpoint takes %s, without %s", mode, ", ".join(sorted(refused)) or "exception")
             self.mode, self._refused = mode, self._refused | refused
 
-    def _failed(self, result: Literal["timeout", "unreachable", "protocol"], reason: str) -> JudgeUnavailable:
+    def _failed(
+        self, result: Literal["timeout", "unreachable", "protocol"], reason: str, usage: Usage = NOTHING
+    ) -> JudgeUnavailable:
         self.breaker.record(good=False)
-        return JudgeUnavailable(result, reason)
+        return JudgeUnavailable(result, reason, usage.parts)
 
     def _declined(self, reason: str, usage: Usage = NOTHING) -> JudgeUnavailable:
         """For what lies in the answer: the endpoint is well, and no candidate can have it left alone for others."""
@@ -235,12 +248,12 @@ class OpenAICompatibleJudge:
         return JudgeUnavailable("refused", reason, usage.parts)
 
     def _content(self, reply: Any) -> _Heard:
-        choices = getattr(reply, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise self._failed("protocol", say("grade.degraded.nonsense"))
-        message, counts = choices[0].message, getattr(reply, "usage", None)
+        choices, counts = getattr(reply, "choices", None), getattr(reply, "usage", None)
         tokens = Usage(getattr(counts, "prompt_tokens", 0) or 0, getattr(counts, "completion_tokens", 0) or 0)
         usage = priced(tokens, *self.endpoint.prices)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise self._failed("protocol", say("grade.degraded.nonsense"), usage)
+        message = choices[0].message
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
             raise self._declined(say("grade.degraded.declined"), usage)
         return _Heard(str(message.content or ""), usage, choices[0].finish_reason == "length")
@@ -265,9 +278,12 @@ class OpenAICompatibleJudge:
     def _simpler(self, error: APIStatusError, mode: Mode, refused: set[str]) -> Mode | None:
         """How to ask a server that refused a request for its form; None when it was not for that or all was tried.
 
-        Adds to `refused` what the server does not take. Raises JudgeUnavailable when the request is too long for the model.
+        Adds to `refused` what the server does not take. Raises JudgeUnavailable when what was refused is the answer.
         """
         said = str(getattr(error, "message", "")).lower()
+        # Azure, and gateways that keep its message alone.
+        if error.status_code == 400 and (error.code == "content_filter" or "content management policy" in said):
+            raise self._declined(say("grade.degraded.declined")) from None
         if error.status_code in {400, 413, 422} and _TOO_LONG.search(said):
             raise self._declined(say("grade.degraded.no_room")) from None
         if error.status_code in {400, 422}:
@@ -281,7 +297,7 @@ class OpenAICompatibleJudge:
             if mode == "json_object" and "schema" in said and "schema" not in refused:
                 refused.add("schema")
                 return mode
-        elif error.status_code < 500 or not re.search(r"schema|format|grammar|response", said):
+        elif error.status_code < 500 or not _BREAKS_ON_FORM.search(said):
             return None
         return MODES[MODES.index(mode) + 1] if mode != MODES[-1] else None
 
@@ -297,9 +313,12 @@ class OpenAICompatibleJudge:
                         "The openai client is missing; install it with: pip install 'answer-grader[llm]'"
                     ) from None
                 self._http = BoundedClient()
+                key = self.endpoint.api_key or "none"
                 self._client = OpenAI(
                     base_url=self.endpoint.base_url,
-                    api_key=self.endpoint.api_key or "none",
+                    api_key=key,
+                    # Said once more, since OPENAI_CUSTOM_HEADERS would come before the key.
+                    default_headers={"Authorization": f"Bearer {key}"},
                     max_retries=RETRIES,
                     http_client=self._http,
                 )

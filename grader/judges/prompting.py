@@ -259,6 +259,8 @@ def read_reply(text: str, criteria: Sequence[Criterion]) -> dict[str, VerdictRep
 def first_json(text: str) -> object:
     """The first JSON object in a text that may have thoughts, words or a fence around it; raises InvalidReply."""
     text = text.rsplit("</think>", 1)[-1]
+    if "<think>" in text.partition("{")[0]:  # what is in there was only considered
+        raise InvalidReply("its thoughts do not end")
     decoder = json.JSONDecoder(object_pairs_hook=_each_once)
     for match in re.finditer(r"\{", text):
         try:

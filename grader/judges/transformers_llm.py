@@ -29,6 +29,7 @@ SAID: dict[LlmVerdict, str] = {"met": "met", "not_met": "not met", "contradicted
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Share of all probability that the offered words must have together; below it the model does not take part.
 LEAST_TAKING_PART = 0.01
+MOST_SAID = len("Verdict: contradicted\nPassage: [A")  # tokens after a prompt, if each is no more than a letter
 ASK = """Criterion: {statement}
 Does the answer meet it? Say one of: met, not met, contradicted. Then name the passage that shows it by its letter."""
 PROMPT_VERSION = content_hash([VERSION, SAID, ASK, LEAST_TAKING_PART])[:8]
@@ -49,7 +50,7 @@ class TransformersJudge:
         self.model_name = model
         self.revision = revision
         self.device = device
-        self.version = f"{Path(model).name}{'@' + revision if revision else ''}+{PROMPT_VERSION}"
+        self.version = f"{Path(model).name}{'@' + revision if revision else ''}+{PROMPT_VERSION}+{_told_apart(model)}"
         self._loaded: tuple[Any, Any] | None = None
         self._lock = threading.Lock()  # one answer at a time: the model has one cache, and the cores are busy anyway
 
@@ -72,7 +73,9 @@ class TransformersJudge:
         ends = time.monotonic() + seconds
         with self._held(ends), torch.inference_mode():
             model, tokenizer = self.load()
-            ids = torch.tensor([self._ids(_chat(tokenizer, system, self._inert(prompt)))], device=model.device)
+            chat = self._ids(_chat(tokenizer, system, self._inert(prompt)))
+            _check_room(model, len(chat))
+            ids = torch.tensor([chat], device=model.device)
             made = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -104,11 +107,13 @@ class TransformersJudge:
         shown = "\n".join(f"[{label}] {one.text}" for label, one in zip(LABELS, passages, strict=False))
         block = self._inert(answer_block(case.index.question, shown, delimiter(case)))
         asks = [_chat(tokenizer, SYSTEM, f"{block}\n\n{ASK.format(statement=one.statement)}") for one in criteria]
+        rows = [self._ids(ask) for ask in asks]
+        _check_room(model, max(map(len, rows)))
         # The prefix ends where any criterion could begin, so that it is the same alone and in company.
         start, other = (
             self._ids(_chat(tokenizer, SYSTEM, f"{block}\n\n{ASK.format(statement=text)}")) for text in ("#", "a")
         )
-        shared = min(_common(start, ids) for ids in (other, *map(self._ids, asks)))
+        shared = min(_common(start, ids) for ids in (other, *rows))
         with torch.inference_mode():
             reader = _Reader(model, torch.tensor([start[:shared]]))
             judgements = []
@@ -219,6 +224,21 @@ class _Reader:
         out = self._model(input_ids=ids.to(self._model.device), **given)
         self.read += int(ids.shape[1])
         return out.logits[0, -1].float().cpu()
+
+
+def _told_apart(name: str) -> str:
+    """A hash that differs for models whose names end alike, and for files that were replaced; reads none of them."""
+    path = Path(name)
+    files = [path] if path.is_file() else sorted(one for one in path.glob("*") if one.is_file())
+    known = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in files]
+    return content_hash([name, known])[:6]
+
+
+def _check_room(model: Any, tokens: int) -> None:
+    """Raises JudgeUnavailable when a prompt has more tokens than a model has positions: beyond them it talks nonsense."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if most is not None and tokens + MOST_SAID > most:
+        raise JudgeUnavailable("refused", say("grade.degraded.no_room"))
 
 
 def _chat(tokenizer: Any, system: str, user: str) -> str:

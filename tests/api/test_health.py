@@ -55,6 +55,7 @@ def test_a_running_server_is_alive_and_ready(client: httpx.Client) -> None:
     assert (found["status"], found["questions"]) == ("ready", 21)
     assert found["provenance"]["encoder"] == "all-MiniLM-L6-v2"
     assert "degraded" in found["provenance"]
+    assert found["provenance"]["llm"] is None
     assert "rubric" not in found["provenance"]
 
 

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.judges import Case
-from grader.judges.openai_compatible import CircuitBreaker, Endpoint, OpenAICompatibleJudge
+from grader.judges.openai_compatible import RETRIES, CircuitBreaker, Endpoint, OpenAICompatibleJudge
 from grader.pipeline import Grader, prepare
 
 GOOD = (
@@ -107,10 +108,16 @@ class Peer:
         del body
         return self._error(429, "slow down", **{"retry-after": "0.01"})
 
-    def _busy_for_long(self, body: dict[str, Any]) -> Response:
+    def _busy_for_long(self, body: dict[str, Any], **headers: str) -> Response:
         if len(self.requests) == 1:
-            return self._error(429, "slow down", **{"retry-after": "30"})
+            return self._error(429, "slow down", **(headers or {"retry-after": "30"}))
         return self._reply(verdicts(body))
+
+    def _busy_for_milliseconds(self, body: dict[str, Any]) -> Response:  # Azure
+        return self._busy_for_long(body, **{"retry-after-ms": "30000", "retry-after": "0.01"})
+
+    def _busy_until(self, body: dict[str, Any]) -> Response:  # proxies
+        return self._busy_for_long(body, **{"retry-after": formatdate(time.time() + 30, usegmt=True)})
 
     def _drips(self, body: dict[str, Any]) -> Response:  # blanks keep the connection open while a model works
         reply = self._reply(verdicts(body)).body
@@ -138,13 +145,23 @@ class Peer:
             return self._reply(None, "length")
         return self._reply(verdicts(body))
 
+    def _considers_at_length(self, body: dict[str, Any]) -> Response:  # its thoughts hold a reply that is not its last
+        if body["max_tokens"] < 1_000:
+            return self._reply("<think>\nPerhaps:\n" + verdicts(body) + "\nBut is that so? The ans", "length")
+        return self._reply(verdicts(body))
+
     def _no_choices(self, body: dict[str, Any]) -> Response:
-        del body
-        return JSONResponse({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []})
+        reply = json.loads(bytes(self._reply(verdicts(body)).body))
+        return JSONResponse(reply | {"choices": []})
 
     def _broken(self, body: dict[str, Any]) -> Response:
         del body
         return self._error(500, "sk-secret leaked by a careless server", **{"retry-after": "0.01"})
+
+    def _down_for_a_moment(self, body: dict[str, Any]) -> Response:
+        if len(self.requests) <= 1 + RETRIES:
+            return self._error(503, "no response from upstream: wrong format of its status", **{"retry-after": "0.01"})
+        return self._reply(verdicts(body))
 
     def _nonsense(self, body: dict[str, Any]) -> Response:
         del body
@@ -160,6 +177,16 @@ class Peer:
     def _refuses(self, body: dict[str, Any]) -> Response:
         del body
         return self._reply(None, refusal="I cannot help with that.")
+
+    def _filters(self, body: dict[str, Any]) -> Response:  # Azure
+        del body
+        message = "The response was filtered due to the prompt triggering the content management policy."
+        error = {"message": message, "type": None, "param": "prompt", "code": "content_filter", "status": 400}
+        return JSONResponse({"error": error}, 400)
+
+    def _filters_without_code(self, body: dict[str, Any]) -> Response:  # gateways that keep the message alone
+        del body
+        return self._error(400, "Filtered due to the prompt triggering Azure OpenAI's content management policy.")
 
     def _not_the_protocol(self, body: dict[str, Any]) -> Response:
         del body

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from httpx2 import Headers
 
 from grader.errors import JudgeError, JudgeUnavailable
 from grader.judges import Case
@@ -22,6 +26,7 @@ from grader.judges.openai_compatible import (
     OpenAICompatibleJudge,
 )
 from grader.judges.prompting import reply_schema
+from grader.judges.transport import PAUSE, BoundedClient, _wait
 
 MakeJudge = Callable[..., OpenAICompatibleJudge]
 MakeCase = Callable[..., Case]
@@ -70,7 +75,7 @@ def test_tokens_and_cost_are_counted(judge_of: MakeJudge, case_of: MakeCase) -> 
     assert usage.cost == pytest.approx((100 * 1 + 20 * 10) / 1e6)
 
 
-@pytest.mark.parametrize(("behaviour", "replies"), [("nonsense", 2), ("refuses", 1)])
+@pytest.mark.parametrize(("behaviour", "replies"), [("nonsense", 2), ("refuses", 1), ("no_choices", 1)])
 def test_replies_that_nobody_could_use_are_counted_too(
     judge_of: MakeJudge, case_of: MakeCase, behaviour: str, replies: int
 ) -> None:
@@ -101,9 +106,12 @@ def test_thoughts_are_no_reply(peer: Any, judge_of: MakeJudge, case_of: MakeCase
     assert len(peer.requests) == 1
 
 
-def test_a_reply_that_was_cut_short_gets_more_room(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
+@pytest.mark.parametrize("behaviour", ["thinks_at_length", "considers_at_length"])
+def test_a_reply_that_was_cut_short_gets_more_room(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str
+) -> None:
     case = case_of()
-    found = judge_of("thinks_at_length").consult(case, case.index.question.criteria[:1], PATIENT)
+    found = judge_of(behaviour).consult(case, case.index.question.criteria[:1], PATIENT)
     assert found.judgements[0].p_met > 0.8
     first, second = peer.requests
     assert second["max_tokens"] > first["max_tokens"]
@@ -122,6 +130,28 @@ def test_a_long_answer_teaches_nothing_about_the_endpoint(peer: Any, judge_of: M
     assert judge.mode == "json_schema"
 
 
+def test_a_server_in_trouble_teaches_nothing_about_the_endpoint(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase
+) -> None:
+    judge, case = judge_of("down_for_a_moment"), case_of()
+    with pytest.raises(JudgeUnavailable, match="status 503"):
+        judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    judge.consult(case, case.index.question.criteria[:1], PATIENT)
+    assert peer.requests[-1]["response_format"]["type"] == "json_schema"
+
+
+@pytest.mark.parametrize("behaviour", ["filters", "filters_without_code"])
+def test_a_content_filter_is_asked_once_and_opens_no_breaker(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, behaviour: str
+) -> None:
+    judge, case = judge_of(behaviour), case_of()
+    for _ in range(BREAK_AFTER + 1):
+        with pytest.raises(JudgeUnavailable, match="refused to answer") as raised:
+            judge.consult(case, case.index.question.criteria[:1], PATIENT)
+        assert raised.value.result == "refused"
+    assert len(peer.requests) == BREAK_AFTER + 1
+
+
 def test_what_a_refused_request_tells_is_not_remembered(peer: Any, judge_of: MakeJudge, case_of: MakeCase) -> None:
     judge, case = judge_of("reasoning"), case_of()
     peer.behaviour = "stubborn"
@@ -135,7 +165,12 @@ def test_what_a_refused_request_tells_is_not_remembered(peer: Any, judge_of: Mak
 @pytest.mark.parametrize(
     ("behaviour", "seconds", "result"),
     # With more time than given each of them would have been a reply in the end.
-    [("drips", 1.5, "timeout"), ("busy_for_long", 8.0, "unreachable")],
+    [
+        ("drips", 1.5, "timeout"),
+        ("busy_for_long", 8.0, "unreachable"),
+        ("busy_for_milliseconds", 8.0, "unreachable"),
+        ("busy_until", 8.0, "unreachable"),
+    ],
 )
 def test_no_server_holds_a_call_beyond_its_time(
     judge_of: MakeJudge, case_of: MakeCase, behaviour: str, seconds: float, result: str
@@ -172,7 +207,10 @@ def test_what_goes_wrong_is_a_reason(
     assert raised.value.__cause__ is None
 
 
-def test_it_does_not_wait_longer_than_it_may(judge_of: MakeJudge, case_of: MakeCase) -> None:
+def test_it_does_not_wait_longer_than_it_may(
+    judge_of: MakeJudge, case_of: MakeCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     case = case_of()
     judge = judge_of("json_schema")
     judge.consult(case, case.index.question.criteria[:1], PATIENT)  # the client is loaded and connected
@@ -182,6 +220,24 @@ def test_it_does_not_wait_longer_than_it_may(judge_of: MakeJudge, case_of: MakeC
         judge.consult(case, case.index.question.criteria[:1], 0.3)
     assert raised.value.result == "timeout"
     assert time.monotonic() - begun < 7
+    assert "Retrying request" not in caplog.text  # it would pause first, and nobody is waiting any more
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, PAUSE),
+        ({"retry-after": "30"}, 30),
+        ({"retry-after": "30", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "30", "retry-after-ms": "soon"}, 30),
+        ({"retry-after": "Fri, 01 Jan 2010 00:00:00 GMT"}, PAUSE),
+        ({"retry-after": "in a while"}, PAUSE),
+        ({"retry-after": "nan"}, PAUSE),
+        ({"retry-after": "-5"}, PAUSE),
+    ],
+)
+def test_how_long_the_client_would_pause_is_known(headers: dict[str, str], seconds: float) -> None:
+    assert _wait(Headers(headers)) == pytest.approx(seconds, rel=1e-4)
 
 
 def test_nobody_listens(case_of: MakeCase) -> None:
@@ -233,6 +289,25 @@ def test_only_hosts_on_the_list_are_called(url: str) -> None:
     assert Endpoint("https://api.openai.com/v1", "m", allowed_hosts=("api.openai.com",)).checked()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/v1?key=sk-secret",
+        "http://127.0.0.1:1/v1#sk-secret",
+        "http://127.0.0.1:1/v1?",
+        "http://sk-secret@127.0.0.1:1/v1",
+        "http://me:sk-secret@[::1/v1",
+        "http://me:sk-secret@\u2100/v1",
+        "me:sk-secret@127.0.0.1:1/v1",
+    ],
+)
+def test_a_base_url_with_more_than_an_address_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(JudgeError) as raised:
+        Endpoint(url, "m").checked()
+    assert "sk-secret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
 def test_what_cannot_be_a_key_is_told_at_once_and_not_shown(key: str) -> None:
     with pytest.raises(JudgeError) as raised:
@@ -248,6 +323,37 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(
     judge.consult(case, case.index.question.criteria[:1], PATIENT)
     assert peer.headers[-1]["authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in repr(judge.endpoint) + judge.version + json.dumps(peer.requests) + caplog.text
+
+
+def test_the_environment_neither_leads_a_call_away_nor_adds_to_it(
+    peer: Any, judge_of: MakeJudge, case_of: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, closed)
+        monkeypatch.setenv(name.upper(), closed)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "of-another")
+    added = {"AUTHORIZATION": "Bearer of-another", "Host": "of-another.example", "X-Team": "of-another"}
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "\n".join(f"{name}: {value}" for name, value in added.items()))
+    case = case_of()
+    judge_of("json_schema").consult(case, case.index.question.criteria[:1], PATIENT)
+    sent = peer.headers[-1]
+    assert sent["authorization"] == "Bearer sk-secret"
+    assert sent["host"] == urlsplit(peer.url).netloc
+    assert not any("of-another" in value for value in sent.values())
+    assert not any(name.startswith("x-") for name in sent)
+
+
+def test_certificates_of_the_environment_are_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / "own.pem"
+    own.write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    with pytest.raises(ssl.SSLError):  # it is read
+        BoundedClient()
 
 
 @pytest.mark.parametrize("behaviour", ["json_schema", "object_with_schema"])

@@ -139,6 +139,8 @@ GOOD_REPLY = '{"accumulates": {"verdict": "met", "quote": "a b c"}}'
         "[]",
         "{",
         "{}",
+        f"<think>\nPerhaps {GOOD_REPLY}\nOr is it",
+        f"<think>One.</think><think>Perhaps {GOOD_REPLY}",
         GOOD_REPLY[:-1] + ', "another": {"verdict": "met", "quote": "a b c"}}',
         GOOD_REPLY[:-1] + ', "accumulates": {"verdict": "not_met", "quote": ""}}',
         GOOD_REPLY.replace("}}", ', "points": 20}}'),

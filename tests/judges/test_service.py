@@ -69,6 +69,13 @@ def test_a_request_chooses(assisted: Any, peer: Any) -> None:
     assert assisted(judge="perhaps").status_code == 422
 
 
+def test_readiness_names_the_model_that_grades_name(assisted: Any, peer: Any) -> None:
+    ready = assisted.client.get("/readyz").json()
+    assert peer.requests == []  # it says what is configured and asks nobody
+    named = assisted().json()["provenance"]["llm"]["model"]
+    assert ready["provenance"]["llm"] == ready["banks"][0]["llm"] == named
+
+
 def test_each_answer_of_a_batch_chooses(assisted: Any, peer: Any) -> None:
     answer = {"question_id": "zero-grad", "answer": GOOD}
     rows = [answer | {"judge": "off"}, answer, answer | {"judge": "required"}]

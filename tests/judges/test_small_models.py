@@ -5,6 +5,8 @@ Their opinions mean nothing; how they are read must not depend on the make. They
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +121,26 @@ def test_it_writes_and_stops_at_its_limits(judge: TransformersJudge, case_of: Ma
     assert judge.write("You are brief.", "Say a word.", max_tokens=6, seconds=60).usage.output_tokens <= 6
     with pytest.raises(JudgeUnavailable):
         judge.consult(case_of(), case_of().index.question.criteria, -1.0)
+
+
+def test_what_is_too_long_for_the_positions_of_a_model_is_declined(
+    judge: TransformersJudge, case_of: MakeCase, tmp_path: Path
+) -> None:
+    model, tokenizer = judge.load()
+    case = case_of()
+    criteria = case.index.question.criteria[:2]
+    needed = judge.consult(case, criteria, math.inf).usage.input_tokens
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 300}))
+    short = TransformersJudge(str(tmp_path), "cpu")
+    assert needed > 300
+    for asked in (lambda: short.consult(case, criteria, math.inf), lambda: short.write("Be brief.", "a" * 400, 5, 60)):
+        with pytest.raises(JudgeUnavailable, match="too long for the language model") as raised:
+            asked()
+        assert raised.value.result == "refused"
+    assert short.write("Be brief.", "Say a word.", 5, 60).usage.output_tokens <= 5
 
 
 def test_a_model_is_loaded_before_the_first_answer_waits_for_it(folder: Path, tmp_path: Path) -> None:

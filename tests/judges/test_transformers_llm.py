@@ -108,6 +108,24 @@ def test_it_gives_up_when_its_time_is_over(judge: TransformersJudge, case_of: Ma
     assert raised.value.result == "timeout"
 
 
+def test_models_whose_names_end_alike_are_told_apart(tmp_path: Path) -> None:
+    def version(name: str | Path) -> str:
+        return TransformersJudge(str(name), "cpu").version
+
+    one, other, file = tmp_path / "one" / "model", tmp_path / "other" / "model", tmp_path / "model.gguf"
+    for folder in (one, other):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+    file.write_bytes(b"weights")
+    names: tuple[str | Path, ...] = (one, other, file, "team/model", "another-team/model")
+    before = [version(name) for name in names]
+    assert len(set(before)) == len(names)
+    assert [version(name) for name in names] == before
+    for weights in (one / "model.safetensors", file):
+        weights.write_bytes(b"other weights")
+    assert [version(name) == old for name, old in zip(names, before, strict=True)] == [False, True, False, True, True]
+
+
 def test_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="cannot be loaded"):
         TransformersJudge(str(tmp_path / "no-model"), "cpu").load()

@@ -8,6 +8,8 @@ import logging as std
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import IntegrityError
@@ -119,6 +121,13 @@ def test_messages_of_strangers_are_left_out_and_ours_kept() -> None:
     assert [one["type"] for one in found] == ["InvalidQuestion", "IntegrityError"]
     assert found[0]["message"] == "Send criteria."
     assert MARKER not in json.dumps(found)
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_addresses_of_judges_and_webhooks_are_not_logged(library: Any, log: Callable[[], list[Json]]) -> None:
+    with library.Client(transport=library.MockTransport(lambda _: library.Response(200))) as client:
+        client.get(f"http://127.0.0.1/{MARKER}")
+    assert MARKER not in json.dumps(log())
 
 
 def test_lines_of_libraries_are_json_too(log: Callable[[], list[Json]]) -> None:
