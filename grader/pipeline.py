@@ -29,7 +29,7 @@ from grader.fitting import fit_rubric_heads
 from grader.index import QuestionIndex, build_index, default_cache_folder
 from grader.judges import Case, Level
 from grader.judges.entailment import EntailmentReader, load_reader
-from grader.judges.heads import BankHeads, QuestionHeads, load_heads
+from grader.judges.heads import BankHeads, QuestionHeads, load_heads, speaks
 from grader.judges.offline import LEVELS, OfflineJudge
 from grader.judges.pair import PairReader, load_pair
 from grader.observe import SILENT, Observer
@@ -121,8 +121,10 @@ def prepare(
     vectors = encoder.encode(texts) if layers is None else np.ascontiguousarray(layers[:, -1])
     answer_vectors = AnswerVectors(inspection.segments, vectors[1:], vectors[:1])
     logits = None
-    if trained.reader is not None and layers is not None:
-        logits = trained.reader.read(index.question.id, texts[0])
+    if trained.reader is not None and trained.heads is not None and layers is not None:
+        # What says nothing must not move how the rest is read.
+        said = [text for text, counts in zip(texts[1:], speaks(trained.heads, layers[1:]), strict=True) if counts]
+        logits = trained.reader.read(index.question.id, " ".join(said) or texts[0])
     case = Case(
         index, text, answer_vectors, None if layers is None else layers[1:], trained.heads, logits, trained.pair
     )

@@ -27,6 +27,9 @@ from grader.judges.wording import WordingHead, runs_of
 Source = Literal["rubric", "data"]  # what heads were fitted to: the rubric alone, or sentences and answers as well
 FILE = "heads.safetensors"
 FORMAT = "2"
+# Log-odds up to which no head of a question takes a sentence for anything: three in four sentences about nothing that heads
+# have not seen, one in twenty-five of good answers, most of them about nothing as well (benchmarks/LOG.md).
+SILENT = -2.5
 
 HEAD_SIGNALS = (
     "head_right",  # highest `right` of any span
@@ -74,6 +77,14 @@ def span_features(layers: LayerVectors) -> NDArray[np.float32]:
     spans = with_neighbours(layers)
     flat: NDArray[np.float32] = spans.reshape(len(spans), -1)
     return flat
+
+
+def speaks(heads: QuestionHeads, layers: LayerVectors) -> NDArray[np.bool_]:
+    """For each segment, whether it may say anything that a head knows of, shape (segments,); pleasantries do not."""
+    features = layers.reshape(len(layers), -1)
+    parts = ((heads.right, heads.right_bias), (heads.wrong, heads.wrong_bias), (heads.held, heads.held_bias))
+    found: NDArray[np.bool_] = np.any([(_apply(features, *part) > SILENT).any(axis=1) for part in parts], axis=0)
+    return found
 
 
 def read(heads: QuestionHeads, layers: LayerVectors, segments: Sequence[str]) -> HeadReading:
