@@ -88,7 +88,8 @@ class Settings(BaseSettings):
         20,
         gt=0,
         le=600,
-        description="Seconds for all the model does for one grade; then the offline grade is returned.",
+        description="Seconds for all the model does for one grade; then the offline grade is returned. For the service below "
+        "`GRADER_REQUEST_SECONDS`.",
     )
     llm_concurrency: int = Field(4, ge=1, le=256, description="Calls of the model at a time.")
     llm_bound: float = Field(15, ge=0, le=100, description="Most points by which the model may move a score.")
@@ -179,3 +180,14 @@ def read_settings(**given: object) -> Settings:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
         raise SystemExit(f"Error: a setting is wrong ({'; '.join(wrong)}); docs/settings.md lists them.") from None
+
+
+def service_settings(**given: object) -> Settings:
+    """The same for the service, where a language model has to give up before the request does: nobody would see the grade."""
+    settings = read_settings(**given)
+    if settings.llm_backend != "none" and settings.llm_timeout >= settings.request_seconds:
+        raise SystemExit(
+            f"Error: GRADER_LLM_TIMEOUT ({settings.llm_timeout:g} s) has to be below GRADER_REQUEST_SECONDS "
+            f"({settings.request_seconds:g} s), or a slow language model means 503 instead of the offline grade."
+        )
+    return settings

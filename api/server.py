@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import logging
 from api.app import create_app
-from api.config import Settings, read_settings
+from api.config import Settings, service_settings
 from api.errors import MEDIA_TYPE, Problem
 from api.security import HEADERS
 from api.state import GraderState
@@ -36,7 +36,7 @@ def run(host: str | None = None, port: int | None = None, banks: Sequence[str] |
     """
     said = {"host": host, "port": port, "bank": tuple(banks) if banks else None}
     given = {name: value for name, value in said.items() if value is not None}
-    settings = read_settings(**given)
+    settings = service_settings(**given)
     logging.configure(settings.log_level, settings.log_format)
     _check_store(settings)
     # Read again by whoever grades; what is wrong with them ends the start here, file and line.
@@ -71,7 +71,7 @@ def _check_store(settings: Settings) -> None:
 
 def create_worker() -> FastAPI:
     """The app of one of several worker processes."""
-    settings = read_settings()
+    settings = service_settings()
     logging.configure(settings.log_level, settings.log_format)
     return create_app(settings)
 
