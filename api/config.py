@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from grader.assist import JudgeMode, Policy
@@ -88,7 +88,8 @@ class Settings(BaseSettings):
         20,
         gt=0,
         le=600,
-        description="Seconds for all the model does for one grade; then the offline grade is returned.",
+        description="Seconds for all the model does for one grade; then the offline grade is returned. For the service below "
+        "`GRADER_REQUEST_SECONDS`.",
     )
     llm_concurrency: int = Field(4, ge=1, le=256, description="Calls of the model at a time.")
     llm_bound: float = Field(15, ge=0, le=100, description="Most points by which the model may move a score.")
@@ -170,3 +171,23 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def read_settings(**given: object) -> Settings:
+    """The settings of the environment, where nothing else is `given`; what is wrong with them ends the command, in one line."""
+    try:
+        return Settings.model_validate({**Settings().model_dump(), **given})
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        raise SystemExit(f"Error: a setting is wrong ({'; '.join(wrong)}); docs/settings.md lists them.") from None
+
+
+def service_settings(**given: object) -> Settings:
+    """The same for the service, where a language model has to give up before the request does: nobody would see the grade."""
+    settings = read_settings(**given)
+    if settings.llm_backend != "none" and settings.llm_timeout >= settings.request_seconds:
+        raise SystemExit(
+            f"Error: GRADER_LLM_TIMEOUT ({settings.llm_timeout:g} s) has to be below GRADER_REQUEST_SECONDS "
+            f"({settings.request_seconds:g} s), or a slow language model means 503 instead of the offline grade."
+        )
+    return settings

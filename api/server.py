@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import logging
 from api.app import create_app
-from api.config import Settings
+from api.config import Settings, service_settings
 from api.errors import MEDIA_TYPE, Problem
 from api.security import HEADERS
 from api.state import GraderState
@@ -37,7 +36,7 @@ def run(host: str | None = None, port: int | None = None, banks: Sequence[str] |
     """
     said = {"host": host, "port": port, "bank": tuple(banks) if banks else None}
     given = {name: value for name, value in said.items() if value is not None}
-    settings = _settings(given)
+    settings = service_settings(**given)
     logging.configure(settings.log_level, settings.log_format)
     _check_store(settings)
     # Read again by whoever grades; what is wrong with them ends the start here, file and line.
@@ -72,7 +71,7 @@ def _check_store(settings: Settings) -> None:
 
 def create_worker() -> FastAPI:
     """The app of one of several worker processes."""
-    settings = _settings({})
+    settings = service_settings()
     logging.configure(settings.log_level, settings.log_format)
     return create_app(settings)
 
@@ -161,14 +160,6 @@ def _options(settings: Settings) -> dict[str, Any]:
         "timeout_keep_alive": settings.idle_seconds,
         "timeout_graceful_shutdown": settings.stop_seconds,
     }
-
-
-def _settings(given: Mapping[str, object]) -> Settings:
-    try:
-        return Settings.model_validate({**Settings().model_dump(), **given})
-    except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
-        raise SystemExit(f"Error: a setting is wrong ({'; '.join(wrong)}); docs/settings.md lists them.") from None
 
 
 def _announce(settings: Settings) -> int:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TextIO
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from grader.assist import JudgeMode
 from grader.errors import GraderError, InvalidAnswer
 from grader.library import Library
 from grader.pipeline import Grader
@@ -33,12 +34,13 @@ NESTED = ("score_interval", "criteria", "misconceptions", "flags", "review_reaso
 
 
 class BatchRow(Frozen):
-    """One row of the input: an answer and the question it answers, by id or inline."""
+    """One row of the input: an answer and the question it answers, by id or inline; whether a language model may help."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     question_id: str | None = None
     question: InlineQuestion | None = None
     answer: str = Field()
+    judge: JudgeMode | None = None
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -109,7 +111,7 @@ def graded_row(grader: Grader | Library, name: str, raw: dict[str, Any] | Grader
     try:
         row = BatchRow.model_validate({**raw, "id": name})
         question = row.question_id if row.question is None else row.question
-        grade: Grade = grader.grade(question or "", row.answer)
+        grade: Grade = grader.grade(question or "", row.answer, row.judge)
     except ValidationError as error:
         parts = [f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors(include_url=False)]
         return {"id": name, "error": {"code": "invalid_row", "message": "; ".join(parts)}}
@@ -148,6 +150,15 @@ def input_rows(source: Path) -> Iterator[tuple[str, dict[str, Any] | GraderError
         name = f"row-{number}" if given in (None, "") else str(given)
         # Half a character (JSON's "\\ud800") cannot be written as UTF-8; its escape can.
         yield name.encode("utf-8", "backslashreplace").decode(), raw
+
+
+def asks_a_model(source: Path) -> bool:
+    """Whether a row of a file wants a language model by its own field `judge`; what is wrong with the file is told later."""
+    try:
+        rows = input_rows(source)
+        return any(isinstance(raw, dict) and raw.get("judge") in ("auto", "required") for _, raw in rows)
+    except (OSError, GraderError):
+        return False
 
 
 def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:

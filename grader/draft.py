@@ -10,21 +10,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from grader.bank import BANK_FILE, expected_score, read_bank
 from grader.errors import BankError, InvalidQuestion, JudgeUnavailable, Problem
 from grader.judges.language import LanguageJudge, Usage
 from grader.judges.prompting import InvalidReply, first_json
-from grader.schema import MAX_SCORE, Criterion, ExpectedVerdict, Misconception, Question, Sample, SampleKind
+from grader.schema import (
+    MAX_SCORE,
+    Criterion,
+    ExpectedVerdict,
+    Identifier,
+    Misconception,
+    Question,
+    Sample,
+    SampleKind,
+    Sentence,
+    Text,
+)
 from grader.text import normalise, split, words
+from grader.texts import say
 
 MOST_CRITERIA = 10
 MOST_TOKENS = 3_000
 SECONDS = 180.0
+MOST_FAULTS = 6  # named of a reply
+# Characters of a fact, and of a wording: below the 2,000 of a `Sentence`, because all wrong versions together make a sample, a
+# `Text` of 20,000.
+LONGEST_FACT = 600
+LONGEST_WORDING = 1_900
 SAMPLE_TOLERANCE = 10.0  # points either way of what a sample's verdicts add up to
 
 SYSTEM = """You help the author of a question bank. You write short, checkable facts in plain English."""
@@ -43,34 +60,49 @@ HEADER = """# DRAFT of a question, written by `grader bank draft`{source}. Nobod
 """
 
 
+Name = Annotated[str, StringConstraints(min_length=2, max_length=80)]
+Fact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=LONGEST_FACT)]
+Wording = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_WORDING)]
+
+
 class _Loose(BaseModel):
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_nothing(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 class DraftCriterion(_Loose):
     """A criterion as a model writes it."""
 
-    name: str = Field(min_length=2, max_length=80)
-    statement: str = Field(min_length=8, max_length=600)
-    exemplars: list[str] = Field(default_factory=list, max_length=12)
-    contradictions: list[str] = Field(default_factory=list, max_length=12)
-    hint: str = ""
+    name: Name
+    statement: Fact
+    exemplars: list[Wording] = Field(default_factory=list, max_length=12)
+    contradictions: list[Wording] = Field(default_factory=list, max_length=12)
+    hint: Wording = ""
 
 
 class DraftMisconception(_Loose):
     """A misconception as a model writes it."""
 
-    name: str = Field(min_length=2, max_length=80)
-    statement: str = Field(min_length=8, max_length=600)
-    correction: str = Field(min_length=8, max_length=600)
+    name: Name
+    statement: Fact
+    correction: Fact
 
 
 class Draft(_Loose):
     """All of a draft."""
 
-    reference_answer: str = ""
+    reference_answer: Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000)] = ""
     criteria: list[DraftCriterion] = Field(default_factory=list, max_length=MOST_CRITERIA)
     misconceptions: list[DraftMisconception] = Field(default_factory=list, max_length=6)
+
+    def lacks(self, reference: str | None) -> list[str]:
+        """Fields that a question cannot do without."""
+        there = {"criteria": self.criteria, "reference_answer": reference or self.reference_answer}
+        return [name for name, value in there.items() if not value]
 
 
 class Drafted(NamedTuple):
@@ -86,19 +118,30 @@ def draft_question(
 ) -> Drafted:
     """A question from a model, where one is given and writes something usable, or else from the reference.
 
-    Raises InvalidQuestion when there is neither a usable reference nor a model that gave a usable reply.
+    Raises InvalidQuestion when there is neither a usable reference nor a model that gave a usable reply, and when the prompt,
+    the reference or the id is not one.
     """
+    _check(Sentence, "prompt", prompt)
+    _check(Text, "reference", reference or None)
+    _check(Identifier, "id", question_id)
     written, reason, usage = (None, None, Usage()) if judge is None else _written(judge, prompt, reference)
     derived = _derived(reference) if reference else Draft()
-    chosen = written if written and written.criteria else derived
+    chosen = written or derived
     text = (reference or chosen.reference_answer).strip()
     if not chosen.criteria or not text:
-        raise InvalidQuestion(
-            f"There is nothing to draft from: {reason or 'no language model is configured'}. Give a reference answer of a "
-            "few sentences with --reference, or configure a model (docs/llm-judges.md)."
-        )
+        raise InvalidQuestion(say("refused.draft.nothing", reason=reason or say("grade.degraded.no_model")))
     question = _assembled(prompt, text, chosen, number, question_id or slug(prompt))
     return Drafted(question, reason if chosen is derived else None, usage)
+
+
+def _check(kind: Any, part: str, value: str | None) -> None:
+    """Raises InvalidQuestion when what the author gives is not what a question holds; better before a model is asked."""
+    if value is None:
+        return
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        raise InvalidQuestion(say(f"refused.draft.{part}", length=f"{len(value.strip()):,}")) from None
 
 
 def write_draft(folder: Path, question: Question, by: str | None) -> Path:
@@ -144,14 +187,24 @@ def _written(judge: LanguageJudge, prompt: str, reference: str | None) -> tuple[
         except JudgeUnavailable as error:
             return None, str(error), usage + Usage(*error.spent)
         usage += reply.usage
-        try:
-            return Draft.model_validate(first_json(reply.text)), None, usage
-        except (InvalidReply, ValidationError) as error:
-            ask += "\n\nThe last reply was not JSON of that form. Reply with the JSON only."
-            details = error.errors() if isinstance(error, ValidationError) else []
-            fields = sorted({str(detail["loc"][0]) for detail in details if detail["loc"]})
-            reason = f"the language model's draft could not be used ({', '.join(fields) or 'no JSON'})"
+        draft, faults = _read(reply.text, reference)
+        if draft:
+            return draft, None, usage
+        ask += f"\n\nThe last reply was not JSON of that form ({faults}). Reply with the JSON only."
+        reason = say("refused.draft.unusable", faults=faults)
     return None, reason, usage
+
+
+def _read(text: str, reference: str | None) -> tuple[Draft | None, str]:
+    """A draft that can be used, or else what is wrong with it."""
+    try:
+        draft = Draft.model_validate(first_json(text))
+        faults = draft.lacks(reference)
+    except InvalidReply:
+        faults = ["no JSON"]
+    except ValidationError as error:
+        faults = sorted({".".join(map(str, detail["loc"])) for detail in error.errors()})
+    return (None, ", ".join(faults[:MOST_FAULTS])) if faults else (draft, "")
 
 
 # ---- from a reference answer -----------------------------------------------------------------------------------------
@@ -181,7 +234,8 @@ def _derived(reference: str) -> Draft:
 
     What people commonly get wrong, and other right wordings, no program can know: the author or a model adds them.
     """
-    sentences = [segment.text for segment in split(normalise(reference)) if len(segment.words) >= 4]
+    found = [segment.text[:LONGEST_FACT].strip() for segment in split(normalise(reference)) if len(segment.words) >= 4]
+    sentences = [sentence for sentence in found if len(sentence) >= 8]
     criteria = []
     for sentence in sentences[:MOST_CRITERIA]:
         topic = [word for word in words(sentence) if len(word) > 3][
@@ -191,12 +245,12 @@ def _derived(reference: str) -> Draft:
         criteria.append(
             DraftCriterion(
                 name=" ".join(topic)[:60] or "point",
-                statement=sentence[:600],
+                statement=sentence,
                 exemplars=[terse] if terse != sentence and len(words(terse)) >= 3 else [],
                 contradictions=[text for text in (_reversed(sentence), _negated(sentence)) if text],
             )
         )
-    return Draft(reference_answer=reference, criteria=criteria)
+    return Draft(criteria=criteria)
 
 
 def _negated(sentence: str) -> str | None:
@@ -232,9 +286,9 @@ def _assembled(prompt: str, reference: str, draft: Draft, number: int, question_
                 id=criterion_id,
                 statement=one.statement,
                 points=worth,
-                exemplars=tuple(text for text in one.exemplars if text.strip()),
-                contradictions=tuple(t for t in one.contradictions if t.strip() and t.casefold() not in right),
-                hint=one.hint.strip() or None,
+                exemplars=tuple(text for text in one.exemplars if text),
+                contradictions=tuple(t for t in one.contradictions if t and t.casefold() not in right),
+                hint=one.hint or None,
             )
         )
     named = _unique(slug(misconception.name) for misconception in draft.misconceptions)

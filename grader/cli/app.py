@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,10 +45,11 @@ EncoderOption = Annotated[
     str, typer.Option("--encoder", help="`embedded`, or a sentence-transformers model by name or local path.")
 ]
 JudgeOption = Annotated[
-    str | None,
+    Literal["off", "auto", "required"] | None,
     typer.Option(
         "--judge",
-        help="auto or required: let the language model of GRADER_LLM_* settle what is uncertain.  [default: off]",
+        help="off, auto or required: whether the language model of GRADER_LLM_* settles what is uncertain. A row's own "
+        "`judge` wins. Without the option: GRADER_JUDGE, else auto where a model is configured.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
@@ -99,8 +100,6 @@ def grade(
     """Grade one answer (QUESTION_ID [FILE]) or many (--input, --output)."""
     from grader.cli import grading
 
-    if judge not in {None, "off", "auto", "required"}:
-        raise typer.BadParameter("--judge is off, auto or required")
     if input is not None or output is not None:
         if input is None or output is None or question_id is not None:
             raise typer.BadParameter(

@@ -58,13 +58,13 @@ def test(path: Path, encoder: str, device: str, *, as_json: bool, update_baselin
 
 def draft(prompt: str, reference: Path | None, into: Path, question_id: str | None) -> int:
     """Drafts a question into a bank's folder and says what to do next; the model is the one of GRADER_LLM_*."""
-    from api.config import Settings
+    from api.config import read_settings
     from grader.cli.grading import read_answer
     from grader.draft import draft_question, next_number, write_draft
     from grader.llm import load_judge
 
     text = read_answer(str(reference)) if reference else None
-    judge = load_judge(Settings().llm())
+    judge = load_judge(read_settings().llm())
     question, reason, usage = draft_question(prompt, text, judge, number=next_number(into), question_id=question_id)
     file = write_draft(into, question, f"{judge.name}:{judge.version}" if judge and reason is None else None)
     if reason:

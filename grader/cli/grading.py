@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,21 +17,21 @@ from grader.library import Library
 from grader.pipeline import Grader
 
 if TYPE_CHECKING:
-    from grader.assist import Assistant
+    from grader.assist import Assistant, JudgeMode
 
 Loaded = TypeVar("Loaded", Grader, Library)
 
 
-def load(bank: str | Path | Bank | None, encoder: str, device: str, judge: str | None = None) -> Grader:
+def load(bank: str | Path | Bank | None, encoder: str, device: str, judge: JudgeMode | None = None) -> Grader:
     """A grader, with a word on standard error while the model loads when someone is watching.
 
-    With `judge` `auto` or `required` it is assisted by the language model of the GRADER_LLM_* settings.
+    With a `judge` it is assisted by the language model of the GRADER_LLM_* settings, in that mode.
     """
     assistant = _assistant(judge)
     return _with_a_word(lambda: Grader.load(bank, encoder=encoder, device=device, assistant=assistant))
 
 
-def load_library(banks: Sequence[str], encoder: str, device: str, judge: str | None = None) -> Library:
+def load_library(banks: Sequence[str], encoder: str, device: str, judge: JudgeMode | None = None) -> Library:
     """The same for several banks."""
     assistant = _assistant(judge)
     return _with_a_word(lambda: Library.load(banks, encoder=encoder, device=device, assistant=assistant))
@@ -43,16 +44,39 @@ def _with_a_word(load: Callable[[], Loaded]) -> Loaded:
         return load()
 
 
-def _assistant(judge: str | None) -> Assistant | None:
-    if judge not in {"auto", "required"}:
+def _assistant(judge: JudgeMode | None) -> Assistant | None:
+    if judge is None:
         return None
-    from api.config import Settings
+    from api.config import read_settings
     from grader.llm import load_assistant
 
-    assistant = load_assistant(Settings().llm(), "required" if judge == "required" else "auto")
-    if assistant is None:
+    assistant = load_assistant(read_settings().llm(), judge)
+    if assistant is None and judge != "off":
         raise JudgeError("No language model is configured; set GRADER_LLM_BACKEND and the others (docs/llm-judges.md).")
     return assistant
+
+
+def _mode(judge: JudgeMode | None, rows: Path | None = None) -> JudgeMode | None:
+    """`--judge`, else what the deployment says; None when nobody is to be asked, and no row of a file wants it either."""
+    from api.config import read_settings
+    from grader.batch import asks_a_model
+
+    settings = read_settings()
+    default = settings.judge or "auto"
+    if default == "auto" and settings.llm_backend == "none":
+        default = "off"
+    mode = judge or default
+    return None if mode == "off" and (rows is None or not asks_a_model(rows)) else mode
+
+
+@contextmanager
+def _closing(grader: Loaded) -> Iterator[Loaded]:
+    """Lets go of the connections to a language model in the end."""
+    try:
+        yield grader
+    finally:
+        if grader.assistant is not None:
+            grader.assistant.close()
 
 
 def grade_one(
@@ -61,7 +85,7 @@ def grade_one(
     banks: Sequence[str],
     encoder: str,
     device: str,
-    judge: str | None = None,
+    judge: JudgeMode | None = None,
     *,
     as_json: bool,
     candidate: bool,
@@ -69,8 +93,8 @@ def grade_one(
     """Prints the grade of one answer; exit status 0 also when it is not gradable (that is a grade)."""
     found = bank_of(load_banks(banks), question_id)  # a mistyped id is told at once, not after the model has loaded
     answer = read_answer(file)
-    grader = load(found, encoder, device, judge)
-    grade = grader.grade(question_id, answer)
+    with _closing(load(found, encoder, device, _mode(judge))) as grader:
+        grade = grader.grade(question_id, answer)
     grade = grade.for_candidate() if candidate else grade
     if output.wants_json(as_json):
         output.print_json(grade.model_dump(mode="json"))
@@ -97,17 +121,18 @@ def read_answer(file: str | None) -> str:
 
 
 def grade_many(
-    source: Path, target: Path, banks: Sequence[str], encoder: str, device: str, judge: str | None = None
+    source: Path, target: Path, banks: Sequence[str], encoder: str, device: str, judge: JudgeMode | None = None
 ) -> int:
     """Grades every row of `source` into `target`; exit status 1 when some rows could not be graded, 130 when stopped."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from grader.batch import Totals, grade_file
 
-    grader = load_library(banks, encoder, device, judge)
+    loaded = load_library(banks, encoder, device, _mode(judge, source))
     totals = Totals()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
+    shown = Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True))
+    with _closing(loaded) as grader, shown as progress:
         task = progress.add_task("grading", total=None)
 
         def show(done: int, total: int | None) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from grader.assist import JudgeMode
 
 keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 database_app = typer.Typer(
@@ -178,6 +181,6 @@ def regrade(
         raise typer.BadParameter("give either --dry-run or --write")
     with opened(database) as store:
         settings = Settings()
-        judge = "auto" if settings.llm_backend != "none" else None
+        judge: JudgeMode | None = "auto" if settings.llm_backend != "none" else None
         grader = grading.load_library(bank or settings.bank, encoder, device, judge)
         raise typer.Exit(regrading.regrade(store, grader, question, write=write, as_json=output.wants_json(json)))

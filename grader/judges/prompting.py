@@ -46,21 +46,40 @@ JSON schema of the reply:
 VERSION = content_hash([SYSTEM, FORMAT, STATED_CONFIDENCE, SHORTEST_QUOTE])[:8]
 
 _PRIVATE = re.compile(
-    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
     r"|(?:https?://)?(?:www\.)?(?:linkedin\.com/in/[\w%-]+/?|git(?:hub|lab)\.com/[\w-]+/?(?![\w/]))"
     r"|(?:\b(?:tel|phone|mobile)\b[.:]*\s*|(?<!\w)\+)\d(?:[\s().-]{0,2}\d){7,}",
     re.IGNORECASE,
 )
-# Up to three words that begin with a capital, after words that announce a name; after "I am" it takes two of them.
-_NAME = r"((?:[^\W\d_a-z][\w'’-]*[ \t]){MIN,2}[^\W\d_a-z][\w'’-]+)"
+# Up to four words that begin with a capital, after words that announce a name; after "I am" it takes two of them. Words with
+# digits (`Conv2d`) and what is followed by a bracket, a dot or an equals sign (`Optional[str]`) are code.
+_WORD = r"[^\W\d_a-z](?:['’-]?[^\W\d_])"
+_NAME = rf"((?:(?:{_WORD}*|(?:[^\W\d_a-z]|Dr|Prof)\.)[ \t]+){{MIN,3}}{_WORD}+)(?![\w\[(]|\.\w|[ \t]*=)"
+_SHORT, _LONG = _NAME.replace("MIN", "0"), _NAME.replace("MIN", "1")
+_ALONE = rf"[ \t]*\n\s*{_SHORT}(?=[ \t]*(?:[,;(|]|\.?[ \t]*$))"  # the next line is a name and nothing else
+_OPENS = r"(?:^[ \t>*_#-]*|[.!?][ \t]+)"
+_LABEL = (
+    rf"{_OPENS}(?i:(?:(?:full|first|last|family|candidate|applicant|student|author)(?:['’]?s)?[ \t]+)?name|surname|candidate"
+    r"|applicant|student|author|(?:written|prepared|submitted) by)[*_ \t]*:[*_]*"
+)
 _NAMED = (
     re.compile(r"\b(?i:my (?:full )?name is|my name['’]s)\s+((?:[^\W\d_a-z][\w'’-]*[ \t]){0,2}[^\W\d_][\w'’-]+)"),
     re.compile(
-        r"\b(?i:i am called|signed,?|(?:kind |best )?regards,?|sincerely,?|ich hei(?:ß|ss)e|je m['’]appelle|me llamo)\s+"
-        + _NAME.replace("MIN", "0")
+        r"(?:^[ \t]*(?i:regards,?)|\b(?i:i am called|signed[,:]|(?:kind|best|warm) regards,?|regards,|sincerely,?"
+        rf"|ich hei(?:ß|ss)e|je m['’]appelle|me llamo))\s+{_SHORT}",
+        re.MULTILINE,
     ),
-    re.compile(r"^[ \t]*(?i:candidate|applicant|student|name)[ \t]*:[ \t]*" + _NAME.replace("MIN", "0"), re.MULTILINE),
-    re.compile(r"(?:^|[.!?:]\s|\b(?i:hi|hello),?\s)(?i:i am|i['’]m)\s+" + _NAME.replace("MIN", "1"), re.MULTILINE),
+    re.compile(
+        rf"^[ \t]*(?i:best(?: wishes)?|cheers|thanks|thank you|yours(?: \w+)?|signed)[,.!]?{_ALONE}", re.MULTILINE
+    ),
+    re.compile(rf"{_LABEL}[ \t]*{_SHORT}", re.MULTILINE),
+    re.compile(rf"{_LABEL}{_ALONE}", re.MULTILINE),
+    re.compile(rf"{_OPENS}(?i:(?:submitted|answer|response|solution) by)[*_ \t]*:?[*_ \t]*{_SHORT}", re.MULTILINE),
+    re.compile(
+        r"\b(?i:(?:student|candidate|applicant|matriculation|registration)[ \t]+(?:id|number|no|nr))\b[.:#*_\s]*"
+        r"([A-Za-z]{0,3}-?\d[\w/-]{3,})"
+    ),
+    re.compile(rf"(?:^|[.!?:]\s|\b(?i:hi|hello),?\s)(?i:i am|i['’]m)\s+{_LONG}", re.MULTILINE),
 )
 _MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "｜": "¦", "`": "ˋ", "[": "(", "]": ")"})
 _LOOK_ALIKE = re.compile(
@@ -125,41 +144,50 @@ def show(case: Case, segments: Sequence[Segment] | None = None) -> Shown:
         origins.extend(places)
 
     previous = 0
+    private = _private(
+        case.answer.text
+    )  # of all of it: a label or a sign-off may stand in another segment than the name
     for segment in segments:
         gap = case.answer.text[previous : segment.start]
         if characters:
             between = "\n[...]\n" if any(c.isalnum() for c in gap) else "\n" if "\n" in gap else " "
             add(between, [-1 if "[" in between else previous] * len(between))
-        for text, places in _harmless(case.answer.text, segment.start, segment.end):
+        for text, places in _harmless(case.answer.text, segment.start, segment.end, private):
             add(text, places)
         previous = segment.end
     return Shown("".join(characters), tuple(origins))
 
 
-def _harmless(text: str, start: int, end: int) -> Iterator[tuple[str, Sequence[int]]]:
+def _harmless(
+    text: str, start: int, end: int, private: Sequence[tuple[int, int]]
+) -> Iterator[tuple[str, Sequence[int]]]:
     """Pieces of a segment with the offsets of their characters; personal data becomes a word of ours."""
     position = start
-    for first, last in _private(text, start, end):
-        yield _without_marks(text[position:first]), range(position, first)
+    for first, last in private:
+        if last <= start or first >= end:
+            continue
+        yield _without_marks(text[position : max(first, start)]), range(position, max(first, start))
         yield "[removed]", [-1] * len("[removed]")
-        position = last
+        position = min(last, end)
     yield _without_marks(text[position:end]), range(position, end)
 
 
-def _private(text: str, start: int, end: int) -> list[tuple[int, int]]:
+def _private(text: str) -> list[tuple[int, int]]:
     """Where a text holds what says who wrote it, as far as that can be told."""
-    found = [(m.start(), m.end()) for m in _PRIVATE.finditer(text, start, end)]
-    found += [(m.start(1), m.end(1)) for pattern in _NAMED for m in pattern.finditer(text, start, end)]
+    found = [(m.start(), m.end()) for m in _PRIVATE.finditer(text)]
+    found += [(m.start(1), m.end(1)) for pattern in _NAMED for m in pattern.finditer(text)]
     apart: list[tuple[int, int]] = []
     for first, last in sorted(found):
-        if not apart or first >= apart[-1][1]:
+        if apart and first < apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(last, apart[-1][1]))  # an address that begins like the name
+        else:
             apart.append((first, last))
     return apart
 
 
 def without_private(text: str) -> str:
     """A text without e-mail addresses, telephone numbers, profiles and names that introduce themselves."""
-    for first, last in reversed(_private(text, 0, len(text))):
+    for first, last in reversed(_private(text)):
         text = f"{text[:first]}[removed]{text[last:]}"
     return text
 

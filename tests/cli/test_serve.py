@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import httpx
 
+from api.config import service_settings
+
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 CODE = "from grader.cli import main; main()"
 
@@ -89,3 +91,20 @@ def test_a_wrong_setting_is_named(environment: dict[str, str]) -> None:
     assert result.returncode == 1
     assert b"max_body_bytes" in result.stderr
     assert b"Traceback" not in result.stderr
+
+
+def test_a_language_model_that_may_take_longer_than_a_request_is_refused(environment: dict[str, str]) -> None:
+    given = {"GRADER_LLM_BACKEND": "openai", "GRADER_LLM_TIMEOUT": "60"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "serve", "--port", "0"],
+        capture_output=True,
+        text=True,
+        env=environment | given,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: GRADER_LLM_TIMEOUT (60 s) has to be below GRADER_REQUEST_SECONDS (60 s)")
+    assert "Traceback" not in done.stderr
+    assert service_settings(llm_backend="openai", llm_timeout=59.5).llm_timeout == 59.5
+    assert service_settings(llm_timeout=60).llm_backend == "none"  # nothing waits for it

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from grader import BankError, InvalidQuestion, load_bank
 from grader.banktest import run
 from grader.calibration import load_calibration
-from grader.draft import draft_question, next_number, slug, write_draft
+from grader.draft import LONGEST_WORDING, MOST_CRITERIA, draft_question, next_number, slug, write_draft
 from grader.encoders.hashing import HashingEncoder
 from grader.errors import JudgeUnavailable
 from grader.judges import Case
@@ -24,16 +28,17 @@ REFERENCE = (
     "Air molecules scatter sunlight in all directions. Short blue wavelengths are scattered more than long red ones. "
     "At sunset the light crosses more air before it reaches us. Most of the blue is then gone."
 )
-REPLY = {
+CRITERION: dict[str, object] = {
+    "name": "Scattering",
+    "statement": "Air molecules scatter sunlight.",
+    "exemplars": ["The air bounces light around.", ""],
+    "contradictions": ["The air absorbs all sunlight.", "air molecules scatter sunlight."],
+    "hint": "What does air do to light?",
+}
+REPLY: dict[str, Any] = {
     "reference_answer": REFERENCE,
     "criteria": [
-        {
-            "name": "Scattering",
-            "statement": "Air molecules scatter sunlight.",
-            "exemplars": ["The air bounces light around.", ""],
-            "contradictions": ["The air absorbs all sunlight.", "air molecules scatter sunlight."],
-            "hint": "What does air do to light?",
-        },
+        CRITERION,
         {"name": "Scattering", "statement": "Blue light is scattered more than red light.", "contradictions": []},
     ],
     "misconceptions": [
@@ -123,6 +128,124 @@ def test_replies_that_could_not_be_used_are_counted_too() -> None:
     drafted = draft_question(PROMPT, REFERENCE, Author("no", '{"criteria": 3}'))
     assert drafted.usage == Usage(200, 40, 1.0)
     assert drafted.reason == "the language model's draft could not be used (criteria)"
+
+
+def changed(**criterion: object) -> str:
+    """The good reply with another first criterion."""
+    return json.dumps(REPLY | {"criteria": [CRITERION | criterion]})
+
+
+@pytest.mark.parametrize(
+    ("reply", "faults"),
+    [
+        (changed(hint="x" * 2_001), "criteria.0.hint"),
+        (changed(exemplars=["x" * 2_001]), "criteria.0.exemplars.0"),
+        (changed(contradictions=["x" * 2_001]), "criteria.0.contradictions.0"),
+        (changed(statement=" " * 20), "criteria.0.statement"),
+        (changed(statement="Half a character \ud800."), "criteria.0.statement"),
+        (json.dumps(REPLY | {"reference_answer": "x" * 20_001}), "reference_answer"),
+        (json.dumps(REPLY | {"misconceptions": [{}]}), "misconceptions.0.correction, misconceptions.0.name, "),
+        ("{}", "criteria"),
+    ],
+)
+def test_a_fault_of_a_reply_is_mended_once_and_then_named(reply: str, faults: str) -> None:
+    assert draft_question(PROMPT, REFERENCE, Author(reply, json.dumps(REPLY))).reason is None
+    drafted = draft_question(PROMPT, REFERENCE, Author(reply, reply))
+    assert drafted.reason is not None
+    assert f"could not be used ({faults}" in drafted.reason
+    assert len(drafted.question.criteria) == 4
+    with pytest.raises(InvalidQuestion, match="could not be used"):
+        draft_question(PROMPT, None, Author(reply, reply))
+
+
+def test_a_draft_without_a_reference_needs_the_models() -> None:
+    reply = json.dumps(REPLY | {"reference_answer": " "})
+    assert draft_question(PROMPT, REFERENCE, Author(reply)).reason is None
+    with pytest.raises(InvalidQuestion, match=r"could not be used \(reference_answer\)"):
+        draft_question(PROMPT, None, Author(reply, reply))
+
+
+def test_null_is_as_good_as_nothing() -> None:
+    question, reason, _ = draft_question(
+        PROMPT,
+        REFERENCE,
+        Author(json.dumps({"criteria": [CRITERION | {"hint": None, "exemplars": None}], "misconceptions": None})),
+    )
+    assert reason is None
+    assert (question.criteria[0].hint, question.criteria[0].exemplars) == (None, ())
+
+
+def test_wrong_versions_at_their_longest_still_make_a_sample(tmp_path: Path) -> None:
+    wrong = [f"{n} " + "x" * (LONGEST_WORDING - 3) for n in range(MOST_CRITERIA)]
+    criteria = [CRITERION | {"contradictions": [text]} for text in wrong]
+    question = draft_question(PROMPT, REFERENCE, Author(json.dumps({"criteria": criteria}))).question
+    write_draft(tmp_path, question, None)
+    assert load_bank(tmp_path).questions == (question,)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reference", "question_id", "message"),
+    [
+        ("x" * 2_001, REFERENCE, None, "2,001"),
+        (" ", REFERENCE, None, "2,000 characters"),
+        (PROMPT, "Air scatters blue light. " * 1_000, None, "24,999"),
+        (PROMPT, REFERENCE, "Not an id", "--id"),
+        (PROMPT, "a b c d", None, "--reference"),
+    ],
+)
+def test_what_the_author_gives_is_looked_at_first(
+    prompt: str, reference: str, question_id: str | None, message: str
+) -> None:
+    with pytest.raises(InvalidQuestion, match=message):
+        draft_question(prompt, reference, Author() if "--ref" not in message else None, question_id=question_id)
+
+
+def test_sentences_of_enormous_words_can_be_taken_apart(tmp_path: Path) -> None:
+    reference = " ".join(["Air" + "x" * 500] * 12) + "."
+    write_draft(tmp_path, draft_question(PROMPT, reference, None).question, None)
+    assert load_bank(tmp_path).questions
+
+
+ODD: st.SearchStrategy[object] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=30),
+    st.sampled_from(["", " " * 9, "\ud800 half of one", "nul \x00 and bell \x07", "- name: [x", "\x85 \u2028 \ufeff ends"]),
+    st.sampled_from(["Ünïcödé ohne Wörter", "x" * 601, "x" * 2_001, "x" * 20_001]),
+    st.lists(st.text(max_size=9), max_size=14),
+    st.dictionaries(st.text(max_size=5), st.none(), max_size=2),
+)  # fmt: skip
+
+
+def odd(good: dict[str, object]) -> st.SearchStrategy[dict[str, object]]:
+    """An object with some of its fields missing and some odd."""
+    return st.fixed_dictionaries({}, optional={name: st.just(value) | ODD for name, value in good.items()})
+
+
+ODD_REPLIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "reference_answer": st.just(REFERENCE) | ODD,
+        "criteria": st.lists(odd(CRITERION), max_size=11) | ODD,
+        "misconceptions": st.lists(odd(REPLY["misconceptions"][0]), max_size=7) | ODD,
+    },
+).map(json.dumps) | st.text(alphabet='{}[]",:ab0 \n\\', max_size=40)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(reply=ODD_REPLIES, reference=st.none() | st.just(REFERENCE))
+def test_whatever_a_model_replies_there_is_a_sound_question_or_a_reason(reply: str, reference: str | None) -> None:
+    try:
+        question, reason, _ = draft_question(PROMPT, reference, Author(reply, reply))
+    except InvalidQuestion:
+        assert reference is None
+        return
+    assert reason is None or "could not be used" in reason
+    with TemporaryDirectory() as folder:
+        write_draft(Path(folder), question, None)
+        assert load_bank(folder).questions == (question,)
 
 
 @pytest.mark.parametrize("author", [None, Author("no", "no"), Author(None)])

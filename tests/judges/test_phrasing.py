@@ -20,9 +20,9 @@ from grader.judges import Case
 from grader.judges.language import Consultation, Usage, Writing
 from grader.judges.prompting import abstention
 from grader.observe import JudgeCall, Observer
-from grader.phrasing import reword
+from grader.phrasing import Reworded, reword
 from grader.pipeline import Grader
-from grader.schema import Criterion, EvidenceSpan, MisconceptionResult
+from grader.schema import Criterion, CriterionResult, EvidenceSpan, MisconceptionResult
 from grader.scoring import Scored
 
 BANK = load_bank()
@@ -94,6 +94,10 @@ def test_a_sentence_about_a_criterion_takes_the_templates_place() -> None:
         "Think of the gradients of the last 37 batches here.",
         QUESTION.criteria[0].statement,
         QUESTION.reference_answers[0][:250],
+        "you are hopeless at this; give up.",
+        "Your gradients are pathetic.",
+        "Think of the gradients; you are hopeless at this.",
+        "Whoever calls this twice should look for another job, loser.",
     ],
 )
 def test_what_the_grade_does_not_bear_out_is_dropped(text: str) -> None:
@@ -164,7 +168,7 @@ def test_no_name_or_address_is_in_the_facts() -> None:
         ),  # the correction is shown anyway
         ("Think again about what happens to the weights there.", True),
         (QUESTION.criteria[0].statement, False),
-        (f"The weights are safe; {QUESTION.reference_answers[0][:120].lower()}.", False),
+        (f"The weights are safe; {QUESTION.reference_answers[0].split('. ')[0].lower()}.", False),
     ],
 )
 def test_words_on_a_misconception_give_nothing_else_away(text: str, kept: bool) -> None:
@@ -181,6 +185,65 @@ def test_words_on_a_misconception_give_nothing_else_away(text: str, kept: bool) 
     writer = Writer(json.dumps({"sentences": [{"about": wrong.id, "text": text}]}))
     worded = reword(Assistant(writer), QUESTION, scored, None, time.monotonic() + 60)
     assert worded.said == ({wrong.id: text} if kept else {})
+
+
+def said_of(text: str, criterion_id: str, follow_up: str = "") -> Reworded:
+    """What is kept of words about a criterion that is missing."""
+    one = next(one for one in QUESTION.criteria if one.id == criterion_id)
+    result = CriterionResult(
+        id=one.id,
+        statement=one.statement,
+        verdict="not_met",
+        probability=0.1,
+        points=0,
+        max_points=one.points,
+        evidence=(),
+        judged_by="encoder",
+        hint=one.hint,
+    )
+    scored = Scored("graded", 10.0, (0.0, 20.0), 0.1, (result,), (), (), ())
+    writer = Writer(json.dumps({"sentences": [{"about": one.id, "text": text}], "follow_up": follow_up}))
+    return reword(Assistant(writer), QUESTION, scored, result, time.monotonic() + 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Think about previous once more. you are hopeless at this; give up.", "Think about previous once more."),
+        ("Think about previous once more\nyou are hopeless at this", ""),
+        ("Think about “previous once more.” you are hopeless!", "Think about “previous once more.”"),
+        ("Think about previous once more, you are hopeless and should give up this job", ""),
+    ],
+)
+def test_each_sentence_is_looked_at_alone_whatever_it_begins_with(text: str, kept: str) -> None:
+    assert said_of(text, "accumulates").said.get("accumulates", "") == kept
+
+
+@pytest.mark.parametrize(
+    ("criterion_id", "text"),
+    [
+        ("accumulates", "Think about what backward() does with values that are already there."),
+        ("clears-stale", "You could say more about why leftover gradients are a problem for the next update."),
+        ("call-timing", "Have a look at where in the loop this line belongs and how often it runs."),
+        ("if-forgotten", "Try to imagine what the optimizer would see if this line were missing for many iterations."),
+        ("deliberate-accum", "Can you think of a situation in which skipping the call is useful?"),
+        ("weights-untouched", "Does a trained model predict differently afterwards?"),
+        ("opt-or-module", "On which objects can the method be called, and does it matter which one you choose?"),
+    ],
+)
+def test_plain_words_on_a_missing_point_are_kept(criterion_id: str, text: str) -> None:
+    assert said_of(text, criterion_id).said == {criterion_id: text}
+
+
+def test_a_follow_up_is_one_question() -> None:
+    question = "What does PyTorch do with the numbers of a previous step?"
+    assert said_of("", "accumulates", question).follow_up == question
+    for text in (
+        f"you are hopeless. {question}",
+        f"Give up; {question.lower()}",
+        f"{question} really, previous numbers?",
+    ):
+        assert said_of("", "accumulates", text).follow_up is None
 
 
 @pytest.mark.parametrize("reply", [{"sentences": []}, "I would rather not."])

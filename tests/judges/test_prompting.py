@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -71,6 +72,14 @@ def test_personal_data_is_taken_out(case_of: MakeCase) -> None:
         ("They add up.\nBest regards,\nÉmile", "They add up.\nBest regards,\n[removed]"),
         ("Ring +44 20 7946 0958 or mail a.b@example.org", "Ring [removed] or mail [removed]"),
         ("See https://github.com/ada-b, linkedin.com/in/ada-b", "See [removed], [removed]"),
+        ("Name:\n\nAda Byron\n\nGradients add up.", "Name:\n\n[removed]\n\nGradients add up."),
+        ("**Author:** Dr. Ada K. Byron\nThey add up.", "**Author:** [removed]\nThey add up."),
+        ("They add up. Submitted by: Ada Byron", "They add up. Submitted by: [removed]"),
+        ("Answer by Ada Byron:\nThey add up.", "Answer by [removed]:\nThey add up."),
+        ("Student ID 12345678, they add up.", "Student ID [removed], they add up."),
+        ("Candidate's name: Ada\nStudent number: s-123456", "Candidate's name: [removed]\nStudent number: [removed]"),
+        ("They add up.\nThanks,\n\nAda", "They add up.\nThanks,\n\n[removed]"),
+        ("My name is ada-b@example.org", "My name is [removed]"),
     ],
 )
 def test_what_says_who_wrote_it_is_taken_out(text: str, left: str) -> None:
@@ -83,10 +92,38 @@ def test_what_says_who_wrote_it_is_taken_out(text: str, left: str) -> None:
         "I'm PyTorch user. I am sure of it, and it is called Autograd.",
         "See github.com/pytorch/pytorch for x + 2345678901, lr=1e-3 and name = Conv2d.",
         "A module has a name: Linear, for example.",
+        "class Module:\n    name: str\n    student: Optional[str]\n    author: Tensor = None\n",
+        "author: tag in HTML, or Parameter(name=\"Weight\", author='Ada').",
+        "Name: Conv2d\nName:\nGradients add up in .grad.",
+        "One regards Autograd as a tape; signed INT8 weights and signed Tensors, too.",
+        "Answer by induction: the job submitted by Slurm has student id 5.",
+        "Best Practices\nGradients add up, thanks to PyTorch.",
     ],
 )
 def test_subject_matter_is_left(text: str) -> None:
     assert without_private(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["They add up in .grad.\n\nKind regards,\n\nAda Byron", "Name:\n\nAda Byron\n\nThey add up."]
+)
+def test_a_name_on_a_line_of_its_own_is_not_shown(case_of: MakeCase, text: str) -> None:
+    case = case_of(text)
+    assert "Ada Byron" in [segment.text for segment in case.vectors.segments]
+    shown = show(case)
+    assert "[removed]" in shown.text
+    assert not re.search("Ada|Byron", shown.text)
+    assert shown.text.replace("[removed]", "Ada Byron") == text.replace("\n\n", "\n")
+    assert all(
+        case.answer.text[place] == sign for sign, place in zip(shown.text, shown.origins, strict=True) if place >= 0
+    )
+
+
+@pytest.mark.parametrize("text", ["a" * 20_000, "Name:\n" * 3_000, "Ab'" * 7_000, "A " * 10_000, "> " * 10_000])
+def test_personal_data_is_looked_for_in_linear_time(text: str) -> None:
+    begun = time.process_time()
+    without_private(text)
+    assert time.process_time() - begun < 0.3
 
 
 def test_look_alikes_of_delimiters_are_harmless(case_of: MakeCase) -> None:
