@@ -278,7 +278,7 @@ def test_feedback_that_a_model_fails_to_word_says_why_and_what_it_took() -> None
         grader.assistant = Assistant(writer, Policy(writes_feedback=True, band=(2.0, 2.0)))
         grade = grader.grade("zero-grad", ANSWER)
         assert grade.feedback == plain().feedback
-        assert grade.provenance.degraded and grade.provenance.degraded.endswith(reason)
+        assert grade.provenance.degraded and reason in grade.provenance.degraded
         assert grade.provenance.llm is not None and grade.provenance.llm.input_tokens == 30
 
 
