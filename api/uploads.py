@@ -64,7 +64,10 @@ class BatchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     answers: Annotated[list[BatchAnswer], Field(min_length=1)]
-    store: bool = Field(True, description="false: nothing is kept but the results of a job, until the job is deleted.")
+    store: bool = Field(
+        True,
+        description="false: nothing is kept but the results of a job, until it is deleted: a day after its end, or before.",
+    )
     judge: JudgeMode | None = Field(
         None, description="For all answers: whether a language model settles what the offline judge is unsure of."
     )

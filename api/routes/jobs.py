@@ -1,4 +1,4 @@
-"""Jobs: how far they are, what came of them, and how to stop them."""
+"""Jobs: how far they are, what came of them, and how to stop and delete them."""
 
 from __future__ import annotations
 
@@ -58,11 +58,23 @@ def show_job(store: OpenStore, caller: CurrentCaller, response: Response, job_id
     return JobView.of(job)
 
 
-@router.delete("/{job_id}", responses=responses(404, 409, 422))
-def cancel_job(store: OpenStore, caller: CurrentCaller, job_id: JobId) -> JobView:
-    """Stop a job: what is graded stays, what waits is forgotten."""
+@router.delete(
+    "/{job_id}",
+    response_model=JobView,
+    responses={
+        **responses(404, 409, 422),
+        200: {"description": "It was under way and is stopped; send it again to delete it."},
+        204: {"description": "It had ended and is deleted."},
+    },
+)
+def cancel_job(store: OpenStore, caller: CurrentCaller, job_id: JobId) -> Any:
+    """Stop a job that is under way: what is graded stays, what waits is forgotten. One that has ended is deleted with its
+    results; the grades that it kept stay."""
     with store.write() as tx:
-        return JobView.of(jobs.cancel(tx, job_id, caller.owner))
+        if jobs.get(tx, job_id, caller.owner).finished_at is None:
+            return JobView.of(jobs.cancel(tx, job_id, caller.owner, caller.actor))
+        jobs.remove(tx, job_id, caller.actor)
+    return Response(status_code=204)
 
 
 @router.get(

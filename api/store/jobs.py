@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from api.store import events, grades
 from api.store.engine import Transaction, insert_row
@@ -24,6 +24,8 @@ from grader.schema import Grade, InlineQuestion, Question
 JobState = Literal["queued", "running", "done", "cancelled"]
 RowState = Literal["pending", "graded", "failed", "cancelled"]
 INSERTED_AT_ONCE = 500
+# How long the results of a job can be read that keeps nothing else: they quote the answers.
+UNKEPT_FOR = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,8 @@ def finish(tx: Transaction, job_id: str) -> Job:
 # ---- a client's side -------------------------------------------------------------------------------------------------
 
 
-def cancel(tx: Transaction, job_id: str, owner: str | None = None) -> Job:
-    """Stops a job: pending rows stay ungraded, their answers are forgotten; raises Conflict when it is done."""
+def cancel(tx: Transaction, job_id: str, owner: str | None = None, actor: str = "local") -> Job:
+    """Stops a job for `actor`: pending rows stay ungraded, their answers are forgotten; raises Conflict when it is done."""
     job = get(tx, job_id, owner)
     if job.state == "done":
         raise Conflict(f"The job {job_id} is done; its results can be read.")
@@ -235,8 +237,20 @@ def cancel(tx: Transaction, job_id: str, owner: str | None = None) -> Job:
     tx.execute(update(jobs).where(jobs.c.id == job_id).values(**ended))
     waiting = and_(job_rows.c.job_id == job_id, job_rows.c.state == "pending")
     tx.execute(update(job_rows).where(waiting).values(state="cancelled", request=None))
-    events.add(tx, owner or "local", "job.cancelled", job_id)
+    events.add(tx, actor, "job.cancelled", job_id)
     return get(tx, job_id)
+
+
+def remove(tx: Transaction, job_id: str, actor: str = "local") -> None:
+    """Deletes a job that has ended, with its rows and its idempotency record; the grades that it kept stay."""
+    tx.execute(delete(jobs).where(jobs.c.id == job_id, jobs.c.finished_at.is_not(None)))
+    events.add(tx, actor, "job.deleted", job_id)
+
+
+def purge(tx: Transaction) -> int:
+    """Deletes the jobs that keep nothing but their results, once these were there long enough; how many."""
+    old = and_(jobs.c.store.is_(False), jobs.c.finished_at <= tx.now - UNKEPT_FOR)
+    return tx.execute(delete(jobs).where(old)).rowcount
 
 
 def results(tx: Transaction, job_id: str, after: int = -1, limit: int = 500) -> list[Result]:

@@ -204,9 +204,28 @@ def test_a_job_can_be_cancelled(url: str, fast_grader: Grader) -> None:
         assert client.app.state.grading.wait(ENOUGH)  # type: ignore[attr-defined]
         assert ended(client, job.id)["state"] == "cancelled"
         assert lines(client, job.id) == []
-        assert client.delete(f"/v1/jobs/{job.id}").json()["state"] == "cancelled"
     with closing(Store.open(url)) as store, store.read() as tx:
         assert jobs.pending(tx, job.id, 10) == []
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_job_that_has_ended_can_be_deleted_and_the_grades_it_kept_stay(service: TestClient, keep: bool) -> None:
+    content, headers = (
+        json.dumps(answer(1)),
+        {"content-type": "application/x-ndjson", "idempotency-key": f"file-{keep}"},
+    )
+    url = f"/v1/grades/batch?store={str(keep).lower()}"
+    job = ended(service, service.post(url, content=content, headers=headers).json()["id"])
+    (row,) = lines(service, job["id"])
+    response = service.delete(f"/v1/jobs/{job['id']}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert service.get(job["results"]).status_code == service.delete(f"/v1/jobs/{job['id']}").status_code == 404
+    assert service.get(f"/v1/grades/{row['grade_id']}").status_code == (200 if keep else 404)
+    store: Store = service.app.state.stores.open()  # type: ignore[attr-defined]
+    with store.read() as tx:
+        for table in (tables.job_rows, tables.idempotency):
+            assert tx.execute(select(func.count()).select_from(table)).scalar() == 0
+    assert service.post(url, content=content, headers=headers).json()["id"] != job["id"]
 
 
 def test_a_job_that_is_not_there(service: TestClient) -> None:
