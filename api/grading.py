@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from pydantic import StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller
@@ -29,6 +30,10 @@ from grader.assist import JudgeMode
 from grader.library import Library
 from grader.schema import Grade, InlineQuestion, Question
 
+# No control characters, which some databases refuse; no slash and no leading dot, since it is part of an address.
+Candidate = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/.][^\x00-\x1f\x7f/]*$")
+]
 # What an Idempotency-Key is made of: visible ASCII.
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 _KEY = re.compile(KEY_PATTERN)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from api.errors import Refused
+from api.grading import Candidate
 from api.store.jobs import NewRow
 from grader.assist import JudgeMode
 from grader.batch import input_rows
@@ -35,9 +36,7 @@ class BatchAnswer(BaseModel):
     question_id: Annotated[str, StringConstraints(min_length=1, max_length=80)] | None = None
     question: InlineQuestion | None = None
     answer: str
-    candidate: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        None, description="Who wrote it, as the client calls them."
-    )
+    candidate: Candidate | None = Field(None, description="Who wrote it, as the client calls them.")
     judge: JudgeMode | None = Field(
         None,
         description="As for one answer; with `required` the result says why there is no grade. Default: the batch's.",

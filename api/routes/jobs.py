@@ -23,7 +23,9 @@ from grader.batch import NESTED, SCALARS, to_cells
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 RETRY_AFTER = "2"  # seconds until it is worth asking again how far a job is
-JobId = Annotated[str, Path(max_length=64, examples=["job_0123456789abcdef0123456789abcdef"])]
+JobId = Annotated[
+    str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$", examples=["job_0123456789abcdef0123456789abcdef"])
+]
 
 
 class JobView(BaseModel):

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine, event, insert, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.store import migrate, tables
-from api.store.errors import Conflict, StoreError, StoreUnavailable
+from api.store.errors import Conflict, StoreError, StoreUnavailable, UnfitValue
 from api.texts import say
 
 # Milliseconds that SQLite waits for another process's write, and seconds that a request waits for a connection.
@@ -261,11 +261,13 @@ REASONS = {
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns what a driver raises into StoreUnavailable or Conflict, with a reason and without SQL or data."""
+    """Turns what a driver raises into StoreUnavailable, UnfitValue or Conflict, with a reason and without SQL or data."""
     try:
         yield
     except IntegrityError as error:
         raise Conflict(say("refused.conflict.changed")) from error
+    except DataError as error:
+        raise UnfitValue(say("refused.database.unfit")) from error
     except PoolTimeout as error:
         raise StoreUnavailable(say("refused.database.busy")) from error
     except DBAPIError as error:

@@ -144,16 +144,18 @@ def test_a_file_becomes_a_job_and_its_bad_rows_keep_their_place(service: TestCli
     if kind == "text/csv":
         table = io.StringIO()
         writer = csv.writer(table)
-        writer.writerow(["id", "question_id", "answer"])
+        writer.writerow(["id", "question_id", "answer", "candidate"])
         writer.writerows(
-            [["one", "zero-grad", GOOD], ["two", "nowhere", GOOD], ["three", "", GOOD], ["four", "autograd", ""]]
-        )
+            [["one", "zero-grad", GOOD, "anna"], ["two", "nowhere", GOOD, ""], ["three", "", GOOD, ""],
+             ["four", "autograd", "", ""], ["five", "autograd", GOOD, "a/b"]]
+        )  # fmt: skip
         content = table.getvalue()
     else:
         rows = [
-            answer(1, id="one"),
+            answer(1, id="one", candidate="anna"),
             answer(2, id="two", question_id="nowhere"),
             answer(3, id="three", question_id=None),
+            answer(3, id="five", candidate="a\0b"),
         ]
         content = "\n".join([*map(json.dumps, rows), "{broken", json.dumps(answer(4, id="four", answer=""))])
     response = service.post("/v1/grades/batch", content=content, headers={"content-type": kind})
@@ -165,7 +167,8 @@ def test_a_file_becomes_a_job_and_its_bad_rows_keep_their_place(service: TestCli
     assert "either question_id or question" in found["three"]["error"]["message"]
     assert found["four"]["outcome"] == "not_gradable"
     if kind == "application/x-ndjson":
-        assert "not JSON" in found["row-4"]["error"]["message"]
+        assert "not JSON" in found["row-5"]["error"]["message"]
+    assert found["five"]["error"]["message"].startswith("candidate: ")
     table_of = list(csv.DictReader(io.StringIO(service.get(job["results"], params={"format": "csv"}).text)))
     assert [row["id"] for row in table_of] == list(found)
     assert float(table_of[0]["score"]) == found["one"]["score"]

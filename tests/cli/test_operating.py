@@ -69,6 +69,12 @@ def test_a_key_as_json(operate: Run) -> None:
     assert made["expires_at"] is None
 
 
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\0b", "a\nb", "half \ud800"])
+def test_a_name_that_is_none_is_refused(operate: Run, error_of: ErrorOf, name: str) -> None:
+    assert "1 to 200" in str(error_of(operate("keys", "create", "--role", "admin", "--name", name)))
+    assert json_of(operate("keys", "list")) == []
+
+
 @pytest.mark.parametrize("expires", ["soon", "0d", "2001-01-01", "-5d", "99999999999d", ""])
 def test_an_end_that_is_none_is_refused(operate: Run, error_of: ErrorOf, expires: str) -> None:
     error = error_of(operate("keys", "create", "--role", "admin", "--expires", expires))
