@@ -54,7 +54,7 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern=KEY_PATTERN,
         description="Any text of your own, new for every new request. Sent again within a day, with the same body, it "
-        "gets the same grade and nothing is graded twice.",
+        "gets the same result and nothing is graded twice.",
     ),
 ]
 # Databases keep no moments outside of the calendar; nobody's grades are older than this service either.

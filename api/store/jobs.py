@@ -24,6 +24,8 @@ from grader.schema import Grade, InlineQuestion, Question
 JobState = Literal["queued", "running", "done", "cancelled"]
 RowState = Literal["pending", "graded", "failed", "cancelled"]
 INSERTED_AT_ONCE = 500
+# How the name of a worker begins that is a request, whose client waits for the results.
+REQUEST = "request:"
 # How long the results of a job can be read that keeps nothing else: they quote the answers.
 UNKEPT_FOR = timedelta(hours=24)
 
@@ -168,6 +170,12 @@ def renew(tx: Transaction, job_id: str, worker: str, lease: timedelta) -> bool:
     """Keeps a job for longer; False when it was cancelled, finished or taken over: then stop."""
     mine = and_(jobs.c.id == job_id, jobs.c.worker == worker, jobs.c.state == "running")
     return tx.execute(update(jobs).where(mine).values(lease_until=tx.now + lease)).rowcount == 1
+
+
+def in_request(tx: Transaction, job_id: str) -> bool:
+    """Whether a request works on a job; once its lease has ended the job is for any worker, like every other."""
+    held = and_(jobs.c.state == "running", jobs.c.worker.startswith(REQUEST), jobs.c.lease_until > tx.now)
+    return tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, held)).first() is not None
 
 
 def give_up(tx: Transaction, job_id: str, worker: str) -> None:

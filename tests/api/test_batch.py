@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -255,11 +256,48 @@ def test_the_same_key_gets_the_same_job_and_another_body_a_conflict(service: Tes
         assert (first.status_code, second.status_code) == ((200, 200) if count == 2 else (202, 202)), second.text
         name = "job" if count == 2 else "id"
         assert first.json()[name] == second.json()[name]
+        assert [one.headers["idempotency-replayed"] for one in (first, second)] == ["false", "true"]
         if count == 2:
             assert first.json() == second.json()
         other = service.post("/v1/grades/batch", json={"answers": [answer(99)]}, headers=headers)
         assert other.status_code == 409
     assert len(service.get("/v1/grades", params={"limit": 100}).json()["grades"]) == 72
+
+
+def test_a_key_works_for_a_batch_of_which_nothing_is_kept(service: TestClient) -> None:
+    headers = {"idempotency-key": "unkept"}
+    body = {"answers": [answer(0), answer(1, question_id="x")], "store": False}
+    first, second = (service.post("/v1/grades/batch", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, second.content) == (200, first.content)
+    assert [one.headers["idempotency-replayed"] for one in (first, second)] == ["false", "true"]
+    assert service.post("/v1/grades/batch", json={"answers": [answer(0)]}, headers=headers).status_code == 409
+    assert service.get("/v1/grades").json()["grades"] == []
+
+
+@pytest.mark.parametrize("first", ["/v1/grades", "/v1/grades/batch"])
+def test_a_key_is_one_key_on_both_routes(service: TestClient, first: str) -> None:
+    single = {"question_id": "zero-grad", "answer": GOOD}
+    bodies: dict[str, Json] = {"/v1/grades": single, "/v1/grades/batch": {"answers": [single]}}
+    for path in sorted(bodies, key=lambda path: path != first):
+        response = service.post(path, json=bodies[path], headers={"idempotency-key": "both"})
+        assert response.status_code == (200 if path == first else 409)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_equal_batches_that_arrive_at_once_get_the_results_of_one(service: TestClient, keep: bool) -> None:
+    body, headers = {"answers": [answer(n) for n in range(8)], "store": keep}, {"idempotency-key": "at-once"}
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: service.post("/v1/grades/batch", json=body, headers=headers), range(6)))
+    assert [response.status_code for response in found] == [200] * 6
+    assert len({response.content for response in found}) == 1
+    assert sum(response.headers["idempotency-replayed"] == "false" for response in found) == 1
+    assert len(service.get("/v1/grades").json()["grades"]) == (8 if keep else 0)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
+def test_a_key_that_is_none_is_refused_for_a_batch_too(service: TestClient, key: str) -> None:
+    headers = {"idempotency-key": key.encode("latin-1")}
+    assert service.post("/v1/grades/batch", json={"answers": [answer(0)]}, headers=headers).status_code == 422
 
 
 def test_two_workers_on_one_job_settle_every_row_once(url: str, fast_grader: Grader) -> None:
