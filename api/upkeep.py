@@ -60,6 +60,7 @@ class Upkeep:
                 logger.info("retention: %d answers deleted", erased.answers)
             else:
                 idempotency.purge(tx)
+        self.store.empty_log()
 
     def _run(self) -> None:
         self._keep_calibrations()

@@ -76,6 +76,7 @@ def cancel_job(store: OpenStore, caller: CurrentCaller, job_id: JobId) -> Any:
         if jobs.get(tx, job_id, caller.owner).finished_at is None:
             return JobView.of(jobs.cancel(tx, job_id, caller.owner, caller.actor))
         jobs.remove(tx, job_id, caller.actor)
+    store.empty_log()
     return Response(status_code=204)
 
 

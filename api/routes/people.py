@@ -69,6 +69,7 @@ def erase_candidate(candidate: InPath, store: OpenStore, caller: CurrentCaller) 
     """Delete everything that is kept about one candidate, for good."""
     with store.write() as tx:
         erased = candidates.erase(tx, candidate, caller.actor)
+    store.empty_log()
     return Erased.model_validate(erased, from_attributes=True)
 
 

@@ -5,6 +5,7 @@ It knows nothing of what is kept; that is in the modules beside it, whose functi
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import threading
@@ -23,6 +24,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.store import migrate, tables
 from api.store.errors import Conflict, StoreError, StoreUnavailable, UnfitValue
 from api.texts import say
+
+logger = logging.getLogger("api.store")
 
 # Milliseconds that SQLite waits for another process's write, and seconds that a request waits for a connection.
 BUSY_TIMEOUT_MS = 10_000
@@ -99,6 +102,23 @@ class Store:
                 return
             with self.engine.begin() as connection:
                 yield Transaction(connection, self.clock())
+
+    def empty_log(self) -> None:
+        """After a deletion: takes what was deleted out of SQLite's write-ahead log as well.
+
+        Not within a transaction. What cannot be done now (somebody reads for long) is left to the next time; the deletion
+        stands.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with explained():
+            connection = self.engine.raw_connection()  # SQLAlchemy would begin a transaction
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                logger.warning("the write-ahead log cannot be emptied now: %s", error)
+            finally:
+                connection.close()
 
     def secret(self, name: str) -> bytes:
         """A random secret of 32 bytes that is made at the first call and kept in the database: signs cookies and forms."""
@@ -212,7 +232,7 @@ def _sqlite(url: URL) -> Engine:
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         # Python's driver would begin and end transactions by its own rules; `_begun` says how instead.
         connection.isolation_level = None
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
         _use_write_ahead_log(connection)
 

@@ -70,14 +70,20 @@ def export(url: str | None, candidate: str, target: Path | None) -> None:
 
 def erase(url: str | None, candidate: str) -> None:
     """Deletes everything about a candidate."""
-    with opened(url) as store, store.write() as tx:
-        _tell(candidates.erase(tx, candidate, ACTOR))
+    with opened(url) as store:
+        with store.write() as tx:
+            erased = candidates.erase(tx, candidate, ACTOR)
+        store.empty_log()
+    _tell(erased)
 
 
 def retain(url: str | None, days: int) -> None:
     """Deletes what is older than `days`."""
-    with opened(url) as store, store.write() as tx:
-        _tell(candidates.retain(tx, tx.now - timedelta(days=days), ACTOR))
+    with opened(url) as store:
+        with store.write() as tx:
+            erased = candidates.retain(tx, tx.now - timedelta(days=days), ACTOR)
+        store.empty_log()
+    _tell(erased)
 
 
 def log(url: str | None, limit: int) -> None:

@@ -259,12 +259,15 @@ def test_agreement_is_told_per_question_and_criterion(service: TestClient) -> No
     assert service.get("/v1/agreement", params={"question_id": "cuda"}).json() == {"questions": []}
 
 
-def test_a_candidate_gets_everything_and_then_nothing(service: TestClient) -> None:
+def test_a_candidate_gets_everything_and_then_nothing(service: TestClient, url: str) -> None:
     grade = send(service, candidate="eve@example.org").json()
     service.post(f"/v1/grades/{grade['id']}/override", json={"reason": "why not", "score": 1})
     found = service.get("/v1/candidates/eve@example.org").json()
     assert [one["kind"] for one in found["answers"][0]["grades"]] == ["grade", "override"]
     assert service.delete("/v1/candidates/eve@example.org").json() == {"answers": 1, "grades": 2, "job_rows": 0}
+    if url.startswith("sqlite"):
+        files = Path(url.removeprefix("sqlite:///")).parent.iterdir()
+        assert not [file for file in files if b"eve@example.org" in file.read_bytes()]
     for response in (
         service.get(f"/v1/grades/{grade['id']}"),
         service.get("/v1/candidates/eve@example.org"),

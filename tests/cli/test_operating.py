@@ -164,6 +164,18 @@ def test_erasing_asks_first(operate: Run, kept: grades.StoredGrade, error_of: Er
     assert [one["action"] for one in log] == ["candidate.erased", "candidate.exported"]
 
 
+def test_an_erased_candidate_is_in_no_file_while_the_service_runs(
+    operate: Run, kept: grades.StoredGrade, url: str, tmp_path: Path
+) -> None:
+    service = Store.open(url)  # SQLite empties its log by itself when the last one closes the database
+    with service.write() as tx:
+        grades.add(tx, kept.grade, answer="of anna-7f3a", question=grades.rubric_of(tx, kept), candidate="anna-7f3a")
+    assert [file.name for file in tmp_path.glob("g.db*") if b"anna-7f3a" in file.read_bytes()]
+    assert operate("database", "erase", "anna-7f3a", "--yes").exit_code == 0
+    assert not [file.name for file in tmp_path.glob("g.db*") if b"anna-7f3a" in file.read_bytes()]
+    service.close()
+
+
 def test_retention_keeps_what_is_young(operate: Run, kept: grades.StoredGrade) -> None:
     assert operate("database", "retain", "--days", 1, "--yes").stdout.startswith("0 answers")
     assert json_of(operate("database", "export", "anna"))["answers"][0]["answer"] == kept.answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -110,6 +111,9 @@ def test_upkeep_deletes_what_the_operator_set_and_nothing_by_a_clock_that_jumped
     assert SIGN in everything(store)
     Upkeep(store, retention_days=30).once(drift=MOST_DRIFT / 2)
     assert SIGN not in everything(store)
+    if store.engine.dialect.name == "sqlite":
+        folder = Path(store.engine.url.database or "").parent
+        assert not [file for file in folder.iterdir() if SIGN.encode() in file.read_bytes()]
 
 
 @pytest.mark.parametrize("retention_days", [0, 30])
