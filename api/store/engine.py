@@ -66,12 +66,20 @@ class Store:
         self._writing = threading.Lock()
 
     @classmethod
-    def open(cls, url: str | None = None, *, upgrade: bool = True, clock: Callable[[], datetime] = utc_now) -> Store:
+    def open(
+        cls,
+        url: str | None = None,
+        *,
+        upgrade: bool = True,
+        create: bool = True,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> Store:
         """The database at a URL (None: a SQLite file in the user's data folder), brought up to date when that is safe.
 
-        Raises StoreError when it is of another version than can be used, StoreUnavailable when it cannot be reached.
+        Raises StoreError when it is of another version than can be used or, without `create`, a file that is not there;
+        StoreUnavailable when it cannot be reached.
         """
-        store = cls(make_engine(url), clock)
+        store = cls(make_engine(url, create=create), clock)
         try:
             if upgrade:
                 with explained():
@@ -166,12 +174,18 @@ def default_path() -> Path:
     return user_data_path("answer-grader") / "grades.db"
 
 
-def make_engine(url: str | None) -> Engine:
+def address(url: str | None) -> str:
+    """A database URL as people may see it: without password and options; raises StoreError when it is none."""
+    parsed = _parsed(url)
+    return parsed.set(drivername=parsed.get_backend_name(), query={}).render_as_string(hide_password=True)
+
+
+def make_engine(url: str | None, *, create: bool = True) -> Engine:
     """An engine for a database URL; raises StoreError when the URL or its driver cannot be used."""
     parsed = _parsed(url)
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
+            return _sqlite(parsed, create)
         engine = create_engine(
             parsed,
             pool_size=POOL_SIZE,
@@ -208,8 +222,10 @@ def _parsed(url: str | None) -> URL:
     )
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, create: bool) -> Engine:
     path = Path(url.database or "")
+    if not create and not path.exists():
+        raise StoreError(say("refused.database.no_such_file", path=path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():

@@ -186,6 +186,34 @@ def test_an_address_that_is_none_is_one_line(run: Run, error_of: ErrorOf) -> Non
     assert "sqlite:///FILE" in str(error_of(run("keys", "list", "--database", "mysql://x")))
 
 
+@pytest.mark.parametrize("words", [
+    ("keys", "list"), ("keys", "revoke", "0"), ("database", "backup", "b.gz"), ("database", "export", "anna"),
+    ("database", "erase", "anna", "--yes"), ("database", "retain", "--days", 9, "--yes"), ("database", "log"),
+    ("regrade", "--dry-run"),
+])  # fmt: skip
+def test_a_database_that_is_not_there_is_not_made_by_a_slip(
+    operate: Run, error_of: ErrorOf, tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    assert "There is no database" in str(error_of(operate(*words)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("keys", "create", "--role", "admin"), ("database", "upgrade")])
+def test_what_makes_a_database_says_where(operate: Run, url: str, words: tuple[str, ...]) -> None:
+    result = operate(*words)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (0, f"Database: {url}")
+
+
+def test_a_database_is_named_before_it_is_asked_about_and_without_its_password(
+    run: Run, operate: Run, url: str
+) -> None:
+    assert url in operate("database", "erase", "anna", input="n\n").output
+    assert url in operate("database", "retain", "--days", 9, input="n\n").output
+    result = run("keys", "list", "--database", "postgresql://me:secret@127.0.0.1:1/grades?password=secret")
+    assert result.stderr.splitlines()[0] == "Database: postgresql://me:***@127.0.0.1:1/grades"
+    assert "secret" not in result.output
+
+
 # ---- regrade ---------------------------------------------------------------------------------------------------------
 
 
