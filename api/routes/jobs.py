@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from api.access import Caller, CurrentCaller
+from api.cells import plain
 from api.errors import responses
 from api.state import OpenStore
 from api.store import Store, jobs
@@ -124,7 +125,8 @@ def _rows(store: Store, job_id: str, caller: Caller) -> Iterator[dict[str, Any]]
 def _row(result: Result, caller: Caller) -> dict[str, Any]:
     name = f"row-{result.row + 1}" if result.client_id is None else str(result.client_id)
     if result.grade is None:
-        return {"id": name, "grade_id": None, "error": {"code": "not_graded", "message": result.error}}
+        code = "deleted" if result.state == "graded" else "not_graded"
+        return {"id": name, "grade_id": None, "error": {"code": code, "message": result.error}}
     grade = result.grade.for_candidate() if caller.is_candidate else result.grade
     return {"id": name, "grade_id": grade.id, **grade.model_dump(mode="json", exclude={"id"})}
 
@@ -138,7 +140,8 @@ def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     writer = csv.DictWriter(cells, ("id", "grade_id", *SCALARS[1:], *NESTED))
     writer.writeheader()
     for row in rows:
-        writer.writerow({**to_cells(row), "grade_id": row["grade_id"]})
+        found = {**to_cells(row), "grade_id": row["grade_id"]}
+        writer.writerow({name: plain(cell) if isinstance(cell, str) else cell for name, cell in found.items()})
         yield cells.getvalue()
         cells.seek(0)
         cells.truncate()

@@ -19,6 +19,7 @@ from api.store.engine import Transaction, insert_row
 from api.store.errors import Conflict, UnknownRecord
 from api.store.tables import grades as grade_rows
 from api.store.tables import job_rows, jobs
+from api.texts import say
 from grader.schema import Grade, InlineQuestion, Question
 
 JobState = Literal["queued", "running", "done", "cancelled"]
@@ -52,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row: a grade, a reason why not, or nothing yet."""
+    """What came of a row: a grade, a reason why there is none (any more), or nothing yet."""
 
     row: int
     client_id: str | int | None
@@ -276,7 +277,8 @@ def results(tx: Transaction, job_id: str, after: int = -1, limit: int = 500) -> 
 def _result(row: Any) -> Result:
     content = row.stored or row.result
     grade = Grade.model_validate(content) if content else None
-    return Result(row.row, row.client_id, row.state, row.error, grade)
+    is_gone = row.state == "graded" and grade is None
+    return Result(row.row, row.client_id, row.state, say("refused.job.deleted") if is_gone else row.error, grade)
 
 
 def _settle(tx: Transaction, row: Row, state: RowState, error: str | None = None) -> bool:

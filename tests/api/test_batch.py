@@ -23,7 +23,7 @@ from api.config import Settings
 from api.jobs import JobWorker, new_worker, work_off
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
-from api.store import Store, jobs, tables
+from api.store import Store, candidates, jobs, tables
 from api.store.jobs import NewRow
 from grader.library import Library
 from grader.pipeline import Grader
@@ -175,6 +175,28 @@ def test_a_file_becomes_a_job_and_its_bad_rows_keep_their_place(service: TestCli
     assert float(table_of[0]["score"]) == found["one"]["score"]
     assert json.loads(table_of[0]["criteria"]) == found["one"]["criteria"]
     assert table_of[0]["grade_id"] == found["one"]["grade_id"]
+
+
+def test_an_id_that_is_a_formula_stays_text_in_a_table(service: TestClient) -> None:
+    job = service.post("/v1/grades/batch", json={"answers": [answer(0, id="=1+1")]}).json()["job"]
+    table = service.get(f"/v1/jobs/{job}/results", params={"format": "csv"}).text
+    assert [row["id"] for row in csv.DictReader(io.StringIO(table))] == ["'=1+1"]
+    assert lines(service, job)[0]["id"] == "=1+1"
+
+
+def test_a_row_whose_answer_is_not_kept_any_longer_says_so(service: TestClient) -> None:
+    body, headers = {"answers": [answer(0)]}, {"idempotency-key": "old"}
+    found = service.post("/v1/grades/batch", json=body, headers=headers).json()
+    store: Store = service.app.state.stores.open()  # type: ignore[attr-defined]
+    with store.write() as tx:
+        ended_at = jobs.get(tx, found["job"]).finished_at
+        assert ended_at is not None
+        candidates.retain(tx, ended_at, "test")  # the answer came in before the job was done
+    (row,) = lines(service, found["job"])
+    assert (row["grade_id"], row["error"]["code"]) == (None, "deleted")
+    assert "not kept any longer" in row["error"]["message"]
+    (again,) = service.post("/v1/grades/batch", json=body, headers=headers).json()["results"]
+    assert (again["grade"], again["error"]) == (None, row["error"]["message"])
 
 
 def test_a_file_that_is_none_and_a_batch_that_is_too_long(service: TestClient) -> None:

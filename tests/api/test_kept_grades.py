@@ -240,7 +240,8 @@ def test_an_override_says_who_and_why_before_and_after(service: TestClient) -> N
     "body",
     [{}, {"reason": ""}, {"reason": " "}, {"reason": "x", "score": 101}, {"reason": "x", "score": -0.1},
      {"reason": "x", "criteria": {"no-such": "met"}}, {"reason": "x", "criteria": {"accumulates": "great"}},
-     {"reason": "x", "dropped_misconceptions": ["none"]}, {"reason": "x", "unknown": 1}, {"reason": "x" * 2001}],
+     {"reason": "x", "dropped_misconceptions": ["none"]}, {"reason": "x", "unknown": 1}, {"reason": "x" * 2001},
+     {"reason": "a\0b"}, {"reason": "a\x1bb"}, {"reason": "x", "author": "Dana\0"}, {"reason": "x", "author": "a\nb"}],
 )  # fmt: skip
 def test_a_review_that_does_not_fit_is_refused(service: TestClient, problem_of: Check, body: Json) -> None:
     grade = send(service).json()
