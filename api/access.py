@@ -45,8 +45,8 @@ ACCESS: dict[tuple[str, str], Line] = {
     ("GET", "/v1/jobs/{job_id}/results"): ANYONE,
     ("DELETE", "/v1/jobs/{job_id}"): ANYONE,
     # people
-    ("GET", "/v1/candidates/{candidate}"): ADMINS,
-    ("DELETE", "/v1/candidates/{candidate}"): ADMINS,
+    ("GET", "/v1/candidates/{candidate:reference}"): ADMINS,
+    ("DELETE", "/v1/candidates/{candidate:reference}"): ADMINS,
     ("GET", "/v1/events"): ADMINS,
     # pages
     ("GET", "/static"): PUBLIC,

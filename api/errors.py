@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from api.store.errors import Conflict, StoreError, StoreUnavailable, UnknownRecord
+from api.store.errors import Conflict, StoreError, StoreUnavailable, UnfitValue, UnknownRecord
 from api.texts import say
 from grader.errors import (
     AnswerTooLong,
@@ -41,6 +41,7 @@ STATUS: dict[type[GraderError], tuple[int, str]] = {
     InvalidReview: (422, "Invalid review"),
     UnknownRecord: (404, "Not found"),
     Conflict: (409, "Conflict"),
+    UnfitValue: (422, "Invalid request"),
     StoreUnavailable: (503, "Database unavailable"),
     StoreError: (500, "Database unusable"),
     BankError: (500, "Bank unusable"),

@@ -1,4 +1,4 @@
-"""Grades an answer and keeps the grade, once for each idempotency key: what the JSON routes and the pages share.
+"""Grades an answer and keeps the grade, or does any work, once for each idempotency key: what routes and pages share.
 
 Blocks; it runs in a worker thread, inside a place of the queue. Only to wait for an equal request takes no place (`FreeKey`).
 """
@@ -10,13 +10,14 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
+from pydantic import StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller
@@ -29,9 +30,14 @@ from grader.assist import JudgeMode
 from grader.library import Library
 from grader.schema import Grade, InlineQuestion, Question
 
+# No control characters, which some databases refuse; no slash and no leading dot, since it is part of an address.
+Candidate = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/.][^\x00-\x1f\x7f/]*$")
+]
 # What an Idempotency-Key is made of: visible ASCII.
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 _KEY = re.compile(KEY_PATTERN)
+Result = TypeVar("Result")
 # How long the second of two equal requests waits for the first, and how often it looks.
 PATIENCE_S, FIRST_LOOK_S, LONGEST_LOOK_S = 30.0, 0.01, 0.25
 
@@ -65,21 +71,41 @@ def grade_and_keep(grader: Library, store: Store, submission: Submission) -> Gra
 def grade_once(
     grader: Library, store: Store, submission: Submission, *, scope: str, key: str, body: Any
 ) -> tuple[Grade, bool]:
-    """The same, at most once for a key: the grade, and whether it was there before.
+    """The same, at most once for a key: the grade, and whether it was there before; raises what `once` does as well."""
+
+    def work(claim: Claim) -> Grade:
+        return _work(grader, store, submission, scope, key, claim)
+
+    def again(claim: Claim) -> Grade:
+        if claim.grade_id is None:  # kept nothing: grading is a function of the answer, so it gives the same once more
+            return grader.grade(submission.question, submission.answer, submission.judge)
+        with store.read() as tx:
+            return grades.get(tx, claim.grade_id).grade
+
+    return once(store, work, again, scope=scope, key=key, body=body)
+
+
+def once(
+    store: Store,
+    work: Callable[[Claim], Result],
+    again: Callable[[Claim], Result],
+    *,
+    scope: str,
+    key: str,
+    body: Any,
+) -> tuple[Result, bool]:
+    """What `work` gives, which settles the claim, or what `again` finds of it; and whether it was there before.
 
     Raises Conflict when the key came with another body, Refused (409) when the first request does not end in time.
     """
     mark = idempotency.fingerprint(body)
     while True:
         claim = _claim(store, scope, key, mark)
-        if claim.state == "done" and claim.grade_id is not None:
-            with store.read() as tx:
-                return grades.get(tx, claim.grade_id).grade, True
-        if claim.state == "done":  # kept nothing: grading is a function of the answer, so it gives the same once more
-            return grader.grade(submission.question, submission.answer, submission.judge), True
+        if claim.state == "done":
+            return again(claim), True
         # Overtaken by an equal request, because this one took too long: what came of that one is the result.
         with suppress(ClaimLost), _released_on_error(store, scope, key, claim):
-            return _work(grader, store, submission, scope, key, claim), False
+            return work(claim), False
 
 
 def _work(grader: Library, store: Store, submission: Submission, scope: str, key: str, claim: Claim) -> Grade:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from api import logging
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
 from api.store import Store, jobs
-from api.store.errors import StoreError
+from api.store.errors import StoreError, UnknownRecord
 from api.store.jobs import Job, Row
 from grader.errors import GraderError
 from grader.library import Library
@@ -109,7 +110,8 @@ class JobWorker:
         if job is None:
             return False
         log.info("job taken", job=job.id, pending=job.pending)
-        work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, self._stop)
+        with suppress(UnknownRecord):  # it was cancelled and deleted meanwhile
+            work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, self._stop)
         return True
 
 
@@ -122,7 +124,10 @@ def work_off(
     lease: timedelta = LEASE,
     stop: threading.Event | None = None,
 ) -> Job:
-    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `stop` is set."""
+    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `stop` is set.
+
+    Raises UnknownRecord when the job is not there any more.
+    """
     renewed = time.monotonic()
     for row in _waiting(store, job.id):
         if stop is not None and stop.is_set():

@@ -1,7 +1,7 @@
-"""What is done beside the requests: what old is, is deleted, and the numbers that decide are kept once they are known.
+"""What is done beside the requests: what is old is deleted, and the numbers that decide are kept once they are known.
 
-Old is what the operator says (`retention_days`). The numbers are those of the calibrations that the loaded grader has: a
-grade names their version, and they may be gone from a later release.
+Old is what the operator says (`retention_days`), and always the results of jobs that were to keep nothing. The numbers are
+those of the calibrations that the loaded grader has: a grade names their version, and they may be gone from a later release.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from api.state import GraderState
-from api.store import Store, candidates, grades, idempotency
+from api.store import Store, candidates, grades, idempotency, jobs
 from api.store.errors import StoreError
 from grader.calibration import BankScale, Calibration
 from grader.library import Library
@@ -53,11 +53,14 @@ class Upkeep:
             logger.warning("the clock was set by %.0f s: nothing is deleted this time", drift)
             return
         with self.store.write() as tx:
+            if removed := jobs.purge(tx):
+                logger.info("%d jobs that keep nothing deleted", removed)
             if self.retention_days:
                 erased = candidates.retain(tx, tx.now - timedelta(days=self.retention_days), "retention")
                 logger.info("retention: %d answers deleted", erased.answers)
             else:
                 idempotency.purge(tx)
+        self.store.empty_log()
 
     def _run(self) -> None:
         self._keep_calibrations()

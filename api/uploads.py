@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from api.errors import Refused
+from api.grading import Candidate
 from api.store.jobs import NewRow
 from grader.assist import JudgeMode
 from grader.batch import input_rows
@@ -35,9 +36,7 @@ class BatchAnswer(BaseModel):
     question_id: Annotated[str, StringConstraints(min_length=1, max_length=80)] | None = None
     question: InlineQuestion | None = None
     answer: str
-    candidate: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        None, description="Who wrote it, as the client calls them."
-    )
+    candidate: Candidate | None = Field(None, description="Who wrote it, as the client calls them.")
     judge: JudgeMode | None = Field(
         None,
         description="As for one answer; with `required` the result says why there is no grade. Default: the batch's.",
@@ -64,7 +63,10 @@ class BatchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     answers: Annotated[list[BatchAnswer], Field(min_length=1)]
-    store: bool = Field(True, description="false: nothing is kept but the results of a job, until the job is deleted.")
+    store: bool = Field(
+        True,
+        description="false: nothing is kept but the results of a job, until it is deleted: a day after its end, or before.",
+    )
     judge: JudgeMode | None = Field(
         None, description="For all answers: whether a language model settles what the offline judge is unsure of."
     )

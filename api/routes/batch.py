@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Request
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from api.access import Caller, CurrentCaller
 from api.config import Settings
-from api.errors import Refused, responses
+from api.errors import responses
+from api.grading import FreeKey, once, scope_of
 from api.jobs import JobWorker, grade_row, work_off
 from api.metrics import Metrics
 from api.queue import GradingPlace
+from api.routes.grades import IdempotencyKey
 from api.routes.jobs import RETRY_AFTER, JobView
 from api.state import LoadedGrader, OpenStore
-from api.store import Conflict, Store, idempotency, jobs
+from api.store import Store, Transaction, idempotency, jobs
+from api.store.idempotency import Claim
 from api.store.jobs import Job, NewRow, Result
 from api.uploads import SUFFIXES, BatchRequest, rows_of
 from grader.errors import GraderError
@@ -65,7 +70,7 @@ class BatchGrades(BaseModel):
 
 @router.post(
     "/batch",
-    dependencies=[GradingPlace],
+    dependencies=[FreeKey, GradingPlace],
     response_model=BatchGrades,
     responses={
         **responses(400, 409, 413, 415, 422),
@@ -82,63 +87,90 @@ class BatchGrades(BaseModel):
 )
 def create_batch(
     http: Request,
+    response: Response,
     batch: Annotated[BatchRequest, Body(examples=[EXAMPLE])],
     grader: LoadedGrader,
     store: OpenStore,
     caller: CurrentCaller,
     keep: Annotated[bool, Query(alias="store", description="For files; a JSON body says it itself.")] = True,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Grade many answers. Up to 64 in JSON are graded at once; more, or a file (JSON lines, CSV), become a job."""
     settings: Settings = http.app.state.settings
     rows = rows_of(batch, http.headers.get("content-type", ""), settings.max_job_rows)
     keep = keep and batch.store
     at_once = batch.file() is None and len(rows) <= AT_ONCE
+    content = ["batch", keep, at_once, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
+    sent = _Sent(store, scope_of(caller), idempotency_key, content)
     if at_once and not keep:
-        if idempotency_key is not None:
-            detail = "Nothing is kept with store=false, so nothing can be given again; leave Idempotency-Key out."
-            raise Refused(422, "Cannot be repeated", detail)
-        results = [_forgotten(grader, number, row, caller) for number, row in enumerate(rows)]
+        results, replayed = sent.once(
+            lambda: [_forgotten(grader, number, row, caller) for number, row in enumerate(rows)]
+        )
+        response.headers.update(sent.headers(replayed))
         return BatchGrades(job=None, results=results)
-    worker = f"request:{uuid.uuid4()}" if at_once else None
+    worker = f"{jobs.REQUEST}{uuid.uuid4()}" if at_once else None
     lease = timedelta(seconds=settings.job_lease_seconds)
-    job, is_new = _job(store, caller, rows, keep=keep, worker=worker, lease=lease, key=idempotency_key)
-    if at_once and is_new and worker is not None:
+    job, replayed = sent.job(
+        lambda tx: jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
+    )
+    if at_once and not replayed and worker is not None:
         metrics: Metrics = http.app.state.metrics
         job = work_off(store, grader, job, worker, metrics, lease)
     if at_once and job.state == "done":
+        response.headers.update(sent.headers(replayed))
         return BatchGrades(job=job.id, results=_results(store, job, caller))
     runner: JobWorker | None = http.app.state.jobs
     if runner is not None:  # else the job waits until the service runs
         runner.wake()
-    headers = {"location": f"/v1/jobs/{job.id}", "retry-after": RETRY_AFTER}
+    headers = {"location": f"/v1/jobs/{job.id}", "retry-after": RETRY_AFTER} | sent.headers(replayed)
     return JSONResponse(JobView.of(job).model_dump(mode="json"), 202, headers)
 
 
-def _job(
-    store: Store,
-    caller: Caller,
-    rows: list[NewRow],
-    *,
-    keep: bool,
-    worker: str | None,
-    lease: timedelta,
-    key: str | None,
-) -> tuple[Job, bool]:
-    """A job with these rows, and whether it is new: the same Idempotency-Key and body get the job that is there."""
-    with store.write() as tx:
+@dataclass(frozen=True)
+class _Sent:
+    """A batch, as one that was sent with the same Idempotency-Key is compared with it; without a key all is new."""
+
+    store: Store
+    scope: str
+    key: str | None
+    content: Any
+
+    def once(self, graded: Callable[[], list[BatchResult]]) -> tuple[list[BatchResult], bool]:
+        """Results of which nothing is kept, and whether they were given before: then they are found anew, and are the same."""
+        key = self.key
         if key is None:
-            return jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease), True
-        scope = caller.key_id or "local"
-        content = ["batch", keep, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
-        claim = idempotency.claim(tx, scope, key, idempotency.fingerprint(content))
-        if claim.state == "done" and claim.job_id is not None:
-            return jobs.get(tx, claim.job_id), False
-        if claim.state != "mine":
-            raise Conflict("This Idempotency-Key was used for another request; use a new one for each request.")
-        job = jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
-        idempotency.settle(tx, scope, key, claim, job_id=job.id)
-        return job, True
+            return graded(), False
+
+        def work(claim: Claim) -> list[BatchResult]:
+            results = graded()
+            with self.store.write() as tx:
+                idempotency.settle(tx, self.scope, key, claim)
+            return results
+
+        return once(self.store, work, lambda _: graded(), scope=self.scope, key=key, body=self.content)
+
+    def job(self, made: Callable[[Transaction], Job]) -> tuple[Job, bool]:
+        """The job with these rows, and whether it was there before."""
+        key = self.key
+        if key is None:
+            with self.store.write() as tx:
+                return made(tx), False
+
+        def work(claim: Claim) -> Job:
+            with self.store.write() as tx:
+                job = made(tx)
+                idempotency.settle(tx, self.scope, key, claim, job_id=job.id)
+                return job
+
+        def again(claim: Claim) -> Job:
+            with self.store.read() as tx:
+                return jobs.get(tx, claim.job_id or "")
+
+        return once(self.store, work, again, scope=self.scope, key=key, body=self.content)
+
+    def headers(self, replayed: bool) -> dict[str, str]:
+        """What the response says of the key."""
+        return {} if self.key is None else {"idempotency-replayed": str(replayed).lower()}
 
 
 def _forgotten(grader: Library, number: int, row: NewRow, caller: Caller) -> BatchResult:

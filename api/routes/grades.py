@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from api.access import Caller, CurrentCaller
 from api.errors import responses
-from api.grading import KEY_PATTERN, FreeKey, Submission, grade_and_keep, grade_once, scope_of
+from api.grading import KEY_PATTERN, Candidate, FreeKey, Submission, grade_and_keep, grade_once, scope_of
 from api.queue import GradingPlace
 from api.state import LoadedGrader, OpenStore
 from api.store import grades
@@ -45,10 +45,6 @@ EXAMPLES = {
 }
 
 
-# No control characters, which some databases refuse; no slash and no leading dot, since it is part of an address.
-Candidate = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/.][^\x00-\x1f\x7f/]*$")
-]
 GradeId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$", examples=["grd_0123456789abcdef"])]
 IdempotencyKey = Annotated[
     str | None,
@@ -58,7 +54,7 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern=KEY_PATTERN,
         description="Any text of your own, new for every new request. Sent again within a day, with the same body, it "
-        "gets the same grade and nothing is graded twice.",
+        "gets the same result and nothing is graded twice.",
     ),
 ]
 # Databases keep no moments outside of the calendar; nobody's grades are older than this service either.
@@ -163,7 +159,7 @@ def list_grades(
     caller: CurrentCaller,
     outcome: Annotated[Outcome | None, Query(description="`needs_review` is the queue of reviewers.")] = None,
     question_id: Annotated[str | None, Query(max_length=120, pattern=r"^[a-z0-9-]+$")] = None,
-    candidate: Annotated[Candidate | None, Query()] = None,
+    candidate: Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")] = None,
     since: Annotated[
         Moment | None, Query(description="Graded at this moment or later, such as 2026-05-01T00:00:00Z.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Jobs: how far they are, what came of them, and how to stop them."""
+"""Jobs: how far they are, what came of them, and how to stop and delete them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from api.access import Caller, CurrentCaller
+from api.cells import plain
 from api.errors import responses
 from api.state import OpenStore
 from api.store import Store, jobs
@@ -23,7 +24,9 @@ from grader.batch import NESTED, SCALARS, to_cells
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 RETRY_AFTER = "2"  # seconds until it is worth asking again how far a job is
-JobId = Annotated[str, Path(max_length=64, examples=["job_0123456789abcdef0123456789abcdef"])]
+JobId = Annotated[
+    str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$", examples=["job_0123456789abcdef0123456789abcdef"])
+]
 
 
 class JobView(BaseModel):
@@ -58,11 +61,24 @@ def show_job(store: OpenStore, caller: CurrentCaller, response: Response, job_id
     return JobView.of(job)
 
 
-@router.delete("/{job_id}", responses=responses(404, 409, 422))
-def cancel_job(store: OpenStore, caller: CurrentCaller, job_id: JobId) -> JobView:
-    """Stop a job: what is graded stays, what waits is forgotten."""
+@router.delete(
+    "/{job_id}",
+    response_model=JobView,
+    responses={
+        **responses(404, 409, 422),
+        200: {"description": "It was under way and is stopped; send it again to delete it."},
+        204: {"description": "It had ended and is deleted."},
+    },
+)
+def cancel_job(store: OpenStore, caller: CurrentCaller, job_id: JobId) -> Any:
+    """Stop a job that is under way: what is graded stays, what waits is forgotten. One that has ended is deleted with its
+    results; the grades that it kept stay."""
     with store.write() as tx:
-        return JobView.of(jobs.cancel(tx, job_id, caller.owner))
+        if jobs.get(tx, job_id, caller.owner).finished_at is None:
+            return JobView.of(jobs.cancel(tx, job_id, caller.owner, caller.actor))
+        jobs.remove(tx, job_id, caller.actor)
+    store.empty_log()
+    return Response(status_code=204)
 
 
 @router.get(
@@ -109,7 +125,8 @@ def _rows(store: Store, job_id: str, caller: Caller) -> Iterator[dict[str, Any]]
 def _row(result: Result, caller: Caller) -> dict[str, Any]:
     name = f"row-{result.row + 1}" if result.client_id is None else str(result.client_id)
     if result.grade is None:
-        return {"id": name, "grade_id": None, "error": {"code": "not_graded", "message": result.error}}
+        code = "deleted" if result.state == "graded" else "not_graded"
+        return {"id": name, "grade_id": None, "error": {"code": code, "message": result.error}}
     grade = result.grade.for_candidate() if caller.is_candidate else result.grade
     return {"id": name, "grade_id": grade.id, **grade.model_dump(mode="json", exclude={"id"})}
 
@@ -123,7 +140,8 @@ def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     writer = csv.DictWriter(cells, ("id", "grade_id", *SCALARS[1:], *NESTED))
     writer.writeheader()
     for row in rows:
-        writer.writerow({**to_cells(row), "grade_id": row["grade_id"]})
+        found = {**to_cells(row), "grade_id": row["grade_id"]}
+        writer.writerow({name: plain(cell) if isinstance(cell, str) else cell for name, cell in found.items()})
         yield cells.getvalue()
         cells.seek(0)
         cells.truncate()

@@ -7,16 +7,33 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from api.access import CurrentCaller
 from api.errors import responses
-from api.routes.grades import Candidate
 from api.state import OpenStore
 from api.store import candidates, events
 
 router = APIRouter(prefix="/v1", tags=["people"])
 
-InPath = Annotated[Candidate, Path(description="The reference that was sent with the answers.", examples=["a-17"])]
+
+class AnyReference(Convertor[str]):
+    """Part of an address that may hold anything: who was named with a slash or a line break before must still be found."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("reference", AnyReference())
+InPath = Annotated[
+    str,
+    Path(min_length=1, max_length=200, description="The reference that was sent with the answers.", examples=["a-17"]),
+]
 
 
 class CandidateExport(BaseModel):
@@ -52,7 +69,7 @@ class Events(BaseModel):
     events: list[Event]
 
 
-@router.get("/candidates/{candidate}", responses=responses(401, 403, 404, 422))
+@router.get("/candidates/{candidate:reference}", responses=responses(401, 403, 404, 422))
 def export_candidate(candidate: InPath, store: OpenStore, caller: CurrentCaller) -> CandidateExport:
     """Everything that is kept about one candidate."""
     with store.write() as tx:  # a write, because who took it out is noted
@@ -61,11 +78,12 @@ def export_candidate(candidate: InPath, store: OpenStore, caller: CurrentCaller)
     return CandidateExport.model_validate(found)
 
 
-@router.delete("/candidates/{candidate}", responses=responses(401, 403, 404, 422))
+@router.delete("/candidates/{candidate:reference}", responses=responses(401, 403, 404, 422))
 def erase_candidate(candidate: InPath, store: OpenStore, caller: CurrentCaller) -> Erased:
     """Delete everything that is kept about one candidate, for good."""
     with store.write() as tx:
         erased = candidates.erase(tx, candidate, caller.actor)
+    store.empty_log()
     return Erased.model_validate(erased, from_attributes=True)
 
 

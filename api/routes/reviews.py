@@ -16,7 +16,11 @@ from grader.schema import ExpectedVerdict
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+# What people write: a name on one line without control characters, a reason on several.
+LINE = r"^[^\x00-\x1f\x7f]*$"
+TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=TEXT)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=LINE)]
 
 
 class OverrideRequest(BaseModel):
@@ -30,9 +34,7 @@ class OverrideRequest(BaseModel):
     )
 
     reason: Words = Field(description="Why; kept with the grade, and not shown to candidates.")
-    author: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
-        None, description="Who decides; the name of the key when left out."
-    )
+    author: Name | None = Field(None, description="Who decides; the name of the key when left out.")
     criteria: dict[Annotated[str, StringConstraints(max_length=120)], ExpectedVerdict] = Field(
         default_factory=dict,
         max_length=100,

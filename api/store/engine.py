@@ -5,6 +5,7 @@ It knows nothing of what is kept; that is in the modules beside it, whose functi
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import threading
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine, event, insert, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.store import migrate, tables
-from api.store.errors import Conflict, StoreError, StoreUnavailable
+from api.store.errors import Conflict, StoreError, StoreUnavailable, UnfitValue
 from api.texts import say
+
+logger = logging.getLogger("api.store")
 
 # Milliseconds that SQLite waits for another process's write, and seconds that a request waits for a connection.
 BUSY_TIMEOUT_MS = 10_000
@@ -63,12 +66,20 @@ class Store:
         self._writing = threading.Lock()
 
     @classmethod
-    def open(cls, url: str | None = None, *, upgrade: bool = True, clock: Callable[[], datetime] = utc_now) -> Store:
+    def open(
+        cls,
+        url: str | None = None,
+        *,
+        upgrade: bool = True,
+        create: bool = True,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> Store:
         """The database at a URL (None: a SQLite file in the user's data folder), brought up to date when that is safe.
 
-        Raises StoreError when it is of another version than can be used, StoreUnavailable when it cannot be reached.
+        Raises StoreError when it is of another version than can be used or, without `create`, a file that is not there;
+        StoreUnavailable when it cannot be reached.
         """
-        store = cls(make_engine(url), clock)
+        store = cls(make_engine(url, create=create), clock)
         try:
             if upgrade:
                 with explained():
@@ -99,6 +110,23 @@ class Store:
                 return
             with self.engine.begin() as connection:
                 yield Transaction(connection, self.clock())
+
+    def empty_log(self) -> None:
+        """After a deletion: takes what was deleted out of SQLite's write-ahead log as well.
+
+        Not within a transaction. What cannot be done now (somebody reads for long) is left to the next time; the deletion
+        stands.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with explained():
+            connection = self.engine.raw_connection()  # SQLAlchemy would begin a transaction
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                logger.warning("the write-ahead log cannot be emptied now: %s", error)
+            finally:
+                connection.close()
 
     def secret(self, name: str) -> bytes:
         """A random secret of 32 bytes that is made at the first call and kept in the database: signs cookies and forms."""
@@ -146,12 +174,18 @@ def default_path() -> Path:
     return user_data_path("answer-grader") / "grades.db"
 
 
-def make_engine(url: str | None) -> Engine:
+def address(url: str | None) -> str:
+    """A database URL as people may see it: without password and options; raises StoreError when it is none."""
+    parsed = _parsed(url)
+    return parsed.set(drivername=parsed.get_backend_name(), query={}).render_as_string(hide_password=True)
+
+
+def make_engine(url: str | None, *, create: bool = True) -> Engine:
     """An engine for a database URL; raises StoreError when the URL or its driver cannot be used."""
     parsed = _parsed(url)
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
+            return _sqlite(parsed, create)
         engine = create_engine(
             parsed,
             pool_size=POOL_SIZE,
@@ -188,8 +222,10 @@ def _parsed(url: str | None) -> URL:
     )
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, create: bool) -> Engine:
     path = Path(url.database or "")
+    if not create and not path.exists():
+        raise StoreError(say("refused.database.no_such_file", path=path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
@@ -212,7 +248,7 @@ def _sqlite(url: URL) -> Engine:
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         # Python's driver would begin and end transactions by its own rules; `_begun` says how instead.
         connection.isolation_level = None
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
         _use_write_ahead_log(connection)
 
@@ -261,11 +297,13 @@ REASONS = {
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns what a driver raises into StoreUnavailable or Conflict, with a reason and without SQL or data."""
+    """Turns what a driver raises into StoreUnavailable, UnfitValue or Conflict, with a reason and without SQL or data."""
     try:
         yield
     except IntegrityError as error:
         raise Conflict(say("refused.conflict.changed")) from error
+    except DataError as error:
+        raise UnfitValue(say("refused.database.unfit")) from error
     except PoolTimeout as error:
         raise StoreUnavailable(say("refused.database.busy")) from error
     except DBAPIError as error:

@@ -3,6 +3,7 @@
     GraderError
     +-- StoreError            the database cannot be used as it is: wrong address, wrong version, missing driver
     |   +-- StoreUnavailable  it does not answer, is full, locked or read-only: the same request may succeed later
+    +-- UnfitValue            the database can never hold a value of the request: too long, or with a NUL
     +-- UnknownRecord         no grade, job, key or candidate has that id, or it belongs to someone else
     +-- Conflict              the request fits no longer: it was superseded, or the idempotency key is taken
 
@@ -23,6 +24,10 @@ class StoreError(GraderError):
 
 class StoreUnavailable(StoreError):
     """The database did not take or give the data this time."""
+
+
+class UnfitValue(GraderError):
+    """The database cannot hold what was sent: the fault of the request, which need not be sent again."""
 
 
 class UnknownRecord(GraderError):

@@ -21,6 +21,7 @@ Action = Literal[
     "key.revoked",
     "job.created",
     "job.cancelled",
+    "job.deleted",
     "database.restored",
 ]
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, delete, select, update
 
+from api.store import jobs
 from api.store.engine import Transaction, insert_new
 from api.store.tables import idempotency
 
@@ -74,7 +75,7 @@ def claim(
     if row.fingerprint != fingerprint:
         return Claim("other_body")
     if row.lease_until is None:
-        return Claim("done", row.grade_id, row.job_id)
+        return Claim("busy") if _in_request(tx, row.job_id) else Claim("done", row.grade_id, row.job_id)
     if row.lease_until not in given_up and _held(row.lease_until, tx.now, lease):
         return Claim("busy")
     tx.execute(update(idempotency).where(_is(scope, key)).values(lease_until=until))
@@ -85,8 +86,15 @@ def is_busy(
     tx: Transaction, scope: str, key: str, lease: timedelta = LEASE, given_up: Collection[datetime] = ()
 ) -> bool:
     """Whether somebody works for a key, so that to claim it would be in vain."""
-    until = tx.execute(select(idempotency.c.lease_until).where(_is(scope, key))).scalar()
-    return until is not None and until not in given_up and _held(until, tx.now, lease)
+    row = tx.execute(select(idempotency.c.lease_until, idempotency.c.job_id).where(_is(scope, key))).first()
+    if row is None or row.lease_until is None:
+        return row is not None and _in_request(tx, row.job_id)
+    return row.lease_until not in given_up and _held(row.lease_until, tx.now, lease)
+
+
+def _in_request(tx: Transaction, job_id: str | None) -> bool:
+    """Whether the request that made a small batch still grades it: its claim is settled by then, its results are not."""
+    return job_id is not None and jobs.in_request(tx, job_id)
 
 
 def _held(until: datetime, now: datetime, lease: timedelta) -> bool:

@@ -12,18 +12,23 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from api.store import events, grades
 from api.store.engine import Transaction, insert_row
 from api.store.errors import Conflict, UnknownRecord
 from api.store.tables import grades as grade_rows
 from api.store.tables import job_rows, jobs
+from api.texts import say
 from grader.schema import Grade, InlineQuestion, Question
 
 JobState = Literal["queued", "running", "done", "cancelled"]
 RowState = Literal["pending", "graded", "failed", "cancelled"]
 INSERTED_AT_ONCE = 500
+# How the name of a worker begins that is a request, whose client waits for the results.
+REQUEST = "request:"
+# How long the results of a job can be read that keeps nothing else: they quote the answers.
+UNKEPT_FOR = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row: a grade, a reason why not, or nothing yet."""
+    """What came of a row: a grade, a reason why there is none (any more), or nothing yet."""
 
     row: int
     client_id: str | int | None
@@ -168,6 +173,12 @@ def renew(tx: Transaction, job_id: str, worker: str, lease: timedelta) -> bool:
     return tx.execute(update(jobs).where(mine).values(lease_until=tx.now + lease)).rowcount == 1
 
 
+def in_request(tx: Transaction, job_id: str) -> bool:
+    """Whether a request works on a job; once its lease has ended the job is for any worker, like every other."""
+    held = and_(jobs.c.state == "running", jobs.c.worker.startswith(REQUEST), jobs.c.lease_until > tx.now)
+    return tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, held)).first() is not None
+
+
 def give_up(tx: Transaction, job_id: str, worker: str) -> None:
     """Lets another worker go on at once: for a service that is told to stop."""
     mine = and_(jobs.c.id == job_id, jobs.c.worker == worker, jobs.c.state == "running")
@@ -224,8 +235,8 @@ def finish(tx: Transaction, job_id: str) -> Job:
 # ---- a client's side -------------------------------------------------------------------------------------------------
 
 
-def cancel(tx: Transaction, job_id: str, owner: str | None = None) -> Job:
-    """Stops a job: pending rows stay ungraded, their answers are forgotten; raises Conflict when it is done."""
+def cancel(tx: Transaction, job_id: str, owner: str | None = None, actor: str = "local") -> Job:
+    """Stops a job for `actor`: pending rows stay ungraded, their answers are forgotten; raises Conflict when it is done."""
     job = get(tx, job_id, owner)
     if job.state == "done":
         raise Conflict(f"The job {job_id} is done; its results can be read.")
@@ -235,8 +246,20 @@ def cancel(tx: Transaction, job_id: str, owner: str | None = None) -> Job:
     tx.execute(update(jobs).where(jobs.c.id == job_id).values(**ended))
     waiting = and_(job_rows.c.job_id == job_id, job_rows.c.state == "pending")
     tx.execute(update(job_rows).where(waiting).values(state="cancelled", request=None))
-    events.add(tx, owner or "local", "job.cancelled", job_id)
+    events.add(tx, actor, "job.cancelled", job_id)
     return get(tx, job_id)
+
+
+def remove(tx: Transaction, job_id: str, actor: str = "local") -> None:
+    """Deletes a job that has ended, with its rows and its idempotency record; the grades that it kept stay."""
+    tx.execute(delete(jobs).where(jobs.c.id == job_id, jobs.c.finished_at.is_not(None)))
+    events.add(tx, actor, "job.deleted", job_id)
+
+
+def purge(tx: Transaction) -> int:
+    """Deletes the jobs that keep nothing but their results, once these were there long enough; how many."""
+    old = and_(jobs.c.store.is_(False), jobs.c.finished_at <= tx.now - UNKEPT_FOR)
+    return tx.execute(delete(jobs).where(old)).rowcount
 
 
 def results(tx: Transaction, job_id: str, after: int = -1, limit: int = 500) -> list[Result]:
@@ -254,7 +277,8 @@ def results(tx: Transaction, job_id: str, after: int = -1, limit: int = 500) -> 
 def _result(row: Any) -> Result:
     content = row.stored or row.result
     grade = Grade.model_validate(content) if content else None
-    return Result(row.row, row.client_id, row.state, row.error, grade)
+    is_gone = row.state == "graded" and grade is None
+    return Result(row.row, row.client_id, row.state, say("refused.job.deleted") if is_gone else row.error, grade)
 
 
 def _settle(tx: Transaction, row: Row, state: RowState, error: str | None = None) -> bool:

@@ -176,7 +176,7 @@ job_rows = Table(
     Column("request", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("grade_id", String(64), ForeignKey(grades.c.id, ondelete="SET NULL"), unique=True),
-    # Only of jobs that keep nothing else: their results live here until the job is deleted.
+    # Only of jobs that keep nothing else: their results live here until the job is deleted (`jobs.purge`).
     Column("result", JSON(none_as_null=True)),
     CheckConstraint("state IN ('pending', 'graded', 'failed', 'cancelled')", name="state"),
     Index("ix_job_rows_job_id_state", "job_id", "state", "row"),

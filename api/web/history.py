@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import Field
 
+from api.cells import plain
 from api.queue import GradingPlace
 from api.state import LoadedGrader
 from api.store.grades import StoredGrade
@@ -28,8 +29,6 @@ router = APIRouter(prefix="/history", include_in_schema=False, default_response_
 
 PAGE_LENGTH = 50
 CSV_COLUMNS = ("when", "question_id", "question", "score", "low", "high", "outcome", "hints", "answer")
-# A table program would run a cell that begins like this as a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class FirstForm(AttemptForm):
@@ -98,7 +97,7 @@ def export_csv(grader: LoadedGrader, visitor: CurrentVisitor) -> Response:
         low, high = one.grade.score_interval or (None, None)
         prompt = question.prompt if question else ""
         score, outcome = one.grade.score, one.grade.outcome
-        texts = [_cell(text) for text in (one.question_id, prompt, one.answer)]
+        texts = [plain(text) for text in (one.question_id, prompt, one.answer)]
         rows.writerow([one.answered_at.isoformat(), *texts[:2], score, low, high, outcome, len(one.hints), texts[2]])
     # With a byte order mark, or a table program reads it in the encoding of its country.
     return _download("\ufeff" + out.getvalue(), "text/csv; charset=utf-8", "history.csv")
@@ -163,10 +162,6 @@ def known_question(grader: Library, question_id: str) -> Question | None:
         return grader.question(question_id)
     except UnknownQuestion:
         return None
-
-
-def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _download(body: str, media_type: str, name: str) -> Response:

@@ -82,6 +82,7 @@ class Visitor:
                 candidates.erase(tx, self.candidate, actor="visitor")
             except UnknownRecord:
                 return  # a history without attempts is gone with its cookie
+        self.store.empty_log()
 
 
 def get_visitor(request: Request, store: OpenStore, caller: Annotated[Caller, Depends(get_caller)]) -> Visitor:

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
 
 from api.access import CurrentCaller
+from api.routes.reviews import LINE, TEXT
 from api.state import LoadedGrader, OpenStore
 from api.store import Transaction, grades
 from api.store.grades import Filter, StoredGrade
@@ -35,8 +36,8 @@ VERDICTS: tuple[Verdict, ...] = ("met", "partial", "not_met", "contradicted")
 class ReviewForm(BaseModel):
     """What a reviewer says. `verdict` has one entry a criterion, in order, '' for those they leave as they are."""
 
-    author: Annotated[str, Field(max_length=200)] = ""
-    reason: Annotated[str, Field(max_length=2_000)] = ""
+    author: Annotated[str, Field(max_length=200, pattern=LINE)] = ""
+    reason: Annotated[str, Field(max_length=2_000, pattern=TEXT)] = ""
     score: Annotated[str, Field(max_length=20)] = ""
     verdict: Annotated[list[str], Field(max_length=60)] = []
     dropped: Annotated[list[str], Field(max_length=60)] = []

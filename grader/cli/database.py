@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from api.config import Settings
 from api.store import Store, backup, candidates, events, migrate
+from api.store.engine import address
 from grader.cli import output
 from grader.errors import GraderError
 
@@ -22,18 +24,27 @@ class OutputError(GraderError):
 
 
 @contextmanager
-def opened(url: str | None, *, upgrade: bool = True) -> Iterator[Store]:
-    """The database of a URL, or of GRADER_DATABASE, or the default one."""
-    store = Store.open(url or Settings().database, upgrade=upgrade)
+def opened(url: str | None, *, upgrade: bool = True, create: bool = False) -> Iterator[Store]:
+    """The database of a URL, or of GRADER_DATABASE, or the default one; says on stderr which that is.
+
+    Only with `create` a file is made that is not there: of a mistyped path, it would look like a database that is empty.
+    """
+    print(f"Database: {named(url)}", file=sys.stderr)
+    store = Store.open(url or Settings().database, upgrade=upgrade, create=create)
     try:
         yield store
     finally:
         store.close()
 
 
+def named(url: str | None) -> str:
+    """What the database of a command is called; without its password."""
+    return address(url or Settings().database)
+
+
 def upgrade(url: str | None) -> None:
     """Runs the missing migrations."""
-    with opened(url, upgrade=False) as store:
+    with opened(url, upgrade=False, create=True) as store:
         done = migrate.upgrade(store.engine)
     print(f"Upgraded to {done[-1]} ({len(done)} steps)." if done else "The database is up to date.")
 
@@ -47,7 +58,7 @@ def save(url: str | None, target: Path) -> None:
 
 def load(url: str | None, source: Path) -> None:
     """Reads a backup."""
-    with opened(url, upgrade=False) as store:
+    with opened(url, upgrade=False, create=True) as store:
         rows = backup.restore(store, source)
     print(f"{rows} rows restored from {source}.")
 
@@ -70,14 +81,20 @@ def export(url: str | None, candidate: str, target: Path | None) -> None:
 
 def erase(url: str | None, candidate: str) -> None:
     """Deletes everything about a candidate."""
-    with opened(url) as store, store.write() as tx:
-        _tell(candidates.erase(tx, candidate, ACTOR))
+    with opened(url) as store:
+        with store.write() as tx:
+            erased = candidates.erase(tx, candidate, ACTOR)
+        store.empty_log()
+    _tell(erased)
 
 
 def retain(url: str | None, days: int) -> None:
     """Deletes what is older than `days`."""
-    with opened(url) as store, store.write() as tx:
-        _tell(candidates.retain(tx, tx.now - timedelta(days=days), ACTOR))
+    with opened(url) as store:
+        with store.write() as tx:
+            erased = candidates.retain(tx, tx.now - timedelta(days=days), ACTOR)
+        store.empty_log()
+    _tell(erased)
 
 
 def log(url: str | None, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
@@ -12,13 +13,21 @@ from api.store import Store, keys
 from grader.cli import output
 from grader.errors import GraderError
 
+# Characters of a name: as many as the database has room for.
+LONGEST_NAME = 200
+
+
+class KeyNameError(GraderError):
+    """What was given as the name of a key is none."""
+
 
 class ExpiryError(GraderError):
     """What was given as the end of a key is none."""
 
 
 def create(store: Store, name: str, role: keys.Role, expires: str | None, *, as_json: bool) -> None:
-    """Prints a new key, the only time it can be seen."""
+    """Prints a new key, the only time it can be seen; raises KeyNameError, ExpiryError."""
+    name = checked_name(name)
     with store.write() as tx:
         key, token = keys.create(tx, name, role, None if expires is None else expiry(expires, tx.now))
     if as_json:
@@ -27,6 +36,14 @@ def create(store: Store, name: str, role: keys.Role, expires: str | None, *, as_
     ends = f", valid until {_shown(key.expires_at)}" if key.expires_at else ""
     Console(stderr=True).print(f"Key {key.id} for {escape(name)} ({role}{ends}). It is shown this once:")
     print(token)
+
+
+def checked_name(name: str) -> str:
+    """The name without space around it; raises KeyNameError when lists and logs could not show it."""
+    name = name.strip()
+    if not 1 <= len(name) <= LONGEST_NAME or any(unicodedata.category(one) in {"Cc", "Cs"} for one in name):
+        raise KeyNameError(f"A key's name has 1 to {LONGEST_NAME} characters, none of them a control character.")
+    return name
 
 
 def expiry(text: str, now: datetime) -> datetime:

@@ -25,7 +25,7 @@ DatabaseOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON even in a terminal (piped output is JSON anyway).")]
 CandidateArgument = Annotated[str, typer.Argument(help="The reference that was sent with the answers.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask; needed where nobody can answer, as in cron.")]
 
 
 @keys_app.command("create")
@@ -47,7 +47,7 @@ def keys_create(
     from grader.cli import keys
     from grader.cli.database import opened
 
-    with opened(database) as store:
+    with opened(database, create=True) as store:
         keys.create(store, name, role, expires, as_json=json)
 
 
@@ -117,10 +117,10 @@ def database_export(
 @database_app.command("erase")
 def database_erase(candidate: CandidateArgument, yes: YesOption = False, database: DatabaseOption = None) -> None:
     """Delete everything that is kept about one candidate, for good."""
-    from grader.cli.database import erase
+    from grader.cli.database import erase, named
 
     if not yes:
-        typer.confirm(f"Delete every answer and grade of {candidate!r} for good?", abort=True)
+        typer.confirm(f"Delete every answer and grade of {candidate!r} in {named(database)} for good?", abort=True)
     erase(database, candidate)
 
 
@@ -131,10 +131,10 @@ def database_retain(
     database: DatabaseOption = None,
 ) -> None:
     """Delete answers that are older than so many days, with their grades and finished jobs."""
-    from grader.cli.database import retain
+    from grader.cli.database import named, retain
 
     if not yes:
-        typer.confirm(f"Delete every answer that is older than {days} days for good?", abort=True)
+        typer.confirm(f"Delete every answer in {named(database)} that is older than {days} days for good?", abort=True)
     retain(database, days)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,18 @@ def test_lists_hold_own_grades_or_all(service: Service) -> None:
         found = {one["id"] for one in service.send("GET", "/v1/grades?limit=200", token).json()["grades"]}
         assert own in found
         assert (others in found) == (ANYONE is not None and ANYONE[role] == "all")
+
+
+def test_the_log_names_who_has_stopped_and_deleted_somebody_elses_job(service: Service) -> None:
+    admin_id, admin = service.tokens["admin", "own"]
+    owner_id, _ = service.tokens["candidate", "own"]
+    with service.store.write() as tx:
+        rows = [jobs.NewRow({"question_id": "zero-grad", "answer": ANSWER})]
+        job = jobs.create(tx, rows, key_id=owner_id, worker="busy", lease=timedelta(hours=1))
+    found = [service.send("DELETE", f"/v1/jobs/{job.id}", admin).status_code for _ in range(2)]
+    assert found == [200, 204]
+    log = service.send("GET", "/v1/events?limit=2", admin).json()["events"]
+    assert [(one["actor"], one["action"]) for one in log] == [(admin_id, "job.deleted"), (admin_id, "job.cancelled")]
 
 
 # ---- keys ------------------------------------------------------------------------------------------------------------

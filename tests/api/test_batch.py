@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from api.config import Settings
 from api.jobs import JobWorker, new_worker, work_off
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
-from api.store import Store, jobs, tables
+from api.store import Store, candidates, jobs, tables
 from api.store.jobs import NewRow
 from grader.library import Library
 from grader.pipeline import Grader
@@ -144,16 +145,18 @@ def test_a_file_becomes_a_job_and_its_bad_rows_keep_their_place(service: TestCli
     if kind == "text/csv":
         table = io.StringIO()
         writer = csv.writer(table)
-        writer.writerow(["id", "question_id", "answer"])
+        writer.writerow(["id", "question_id", "answer", "candidate"])
         writer.writerows(
-            [["one", "zero-grad", GOOD], ["two", "nowhere", GOOD], ["three", "", GOOD], ["four", "autograd", ""]]
-        )
+            [["one", "zero-grad", GOOD, "anna"], ["two", "nowhere", GOOD, ""], ["three", "", GOOD, ""],
+             ["four", "autograd", "", ""], ["five", "autograd", GOOD, "a/b"]]
+        )  # fmt: skip
         content = table.getvalue()
     else:
         rows = [
-            answer(1, id="one"),
+            answer(1, id="one", candidate="anna"),
             answer(2, id="two", question_id="nowhere"),
             answer(3, id="three", question_id=None),
+            answer(3, id="five", candidate="a\0b"),
         ]
         content = "\n".join([*map(json.dumps, rows), "{broken", json.dumps(answer(4, id="four", answer=""))])
     response = service.post("/v1/grades/batch", content=content, headers={"content-type": kind})
@@ -165,12 +168,35 @@ def test_a_file_becomes_a_job_and_its_bad_rows_keep_their_place(service: TestCli
     assert "either question_id or question" in found["three"]["error"]["message"]
     assert found["four"]["outcome"] == "not_gradable"
     if kind == "application/x-ndjson":
-        assert "not JSON" in found["row-4"]["error"]["message"]
+        assert "not JSON" in found["row-5"]["error"]["message"]
+    assert found["five"]["error"]["message"].startswith("candidate: ")
     table_of = list(csv.DictReader(io.StringIO(service.get(job["results"], params={"format": "csv"}).text)))
     assert [row["id"] for row in table_of] == list(found)
     assert float(table_of[0]["score"]) == found["one"]["score"]
     assert json.loads(table_of[0]["criteria"]) == found["one"]["criteria"]
     assert table_of[0]["grade_id"] == found["one"]["grade_id"]
+
+
+def test_an_id_that_is_a_formula_stays_text_in_a_table(service: TestClient) -> None:
+    job = service.post("/v1/grades/batch", json={"answers": [answer(0, id="=1+1")]}).json()["job"]
+    table = service.get(f"/v1/jobs/{job}/results", params={"format": "csv"}).text
+    assert [row["id"] for row in csv.DictReader(io.StringIO(table))] == ["'=1+1"]
+    assert lines(service, job)[0]["id"] == "=1+1"
+
+
+def test_a_row_whose_answer_is_not_kept_any_longer_says_so(service: TestClient) -> None:
+    body, headers = {"answers": [answer(0)]}, {"idempotency-key": "old"}
+    found = service.post("/v1/grades/batch", json=body, headers=headers).json()
+    store: Store = service.app.state.stores.open()  # type: ignore[attr-defined]
+    with store.write() as tx:
+        ended_at = jobs.get(tx, found["job"]).finished_at
+        assert ended_at is not None
+        candidates.retain(tx, ended_at, "test")  # the answer came in before the job was done
+    (row,) = lines(service, found["job"])
+    assert (row["grade_id"], row["error"]["code"]) == (None, "deleted")
+    assert "not kept any longer" in row["error"]["message"]
+    (again,) = service.post("/v1/grades/batch", json=body, headers=headers).json()["results"]
+    assert (again["grade"], again["error"]) == (None, row["error"]["message"])
 
 
 def test_a_file_that_is_none_and_a_batch_that_is_too_long(service: TestClient) -> None:
@@ -204,9 +230,28 @@ def test_a_job_can_be_cancelled(url: str, fast_grader: Grader) -> None:
         assert client.app.state.grading.wait(ENOUGH)  # type: ignore[attr-defined]
         assert ended(client, job.id)["state"] == "cancelled"
         assert lines(client, job.id) == []
-        assert client.delete(f"/v1/jobs/{job.id}").json()["state"] == "cancelled"
     with closing(Store.open(url)) as store, store.read() as tx:
         assert jobs.pending(tx, job.id, 10) == []
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_job_that_has_ended_can_be_deleted_and_the_grades_it_kept_stay(service: TestClient, keep: bool) -> None:
+    content, headers = (
+        json.dumps(answer(1)),
+        {"content-type": "application/x-ndjson", "idempotency-key": f"file-{keep}"},
+    )
+    url = f"/v1/grades/batch?store={str(keep).lower()}"
+    job = ended(service, service.post(url, content=content, headers=headers).json()["id"])
+    (row,) = lines(service, job["id"])
+    response = service.delete(f"/v1/jobs/{job['id']}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert service.get(job["results"]).status_code == service.delete(f"/v1/jobs/{job['id']}").status_code == 404
+    assert service.get(f"/v1/grades/{row['grade_id']}").status_code == (200 if keep else 404)
+    store: Store = service.app.state.stores.open()  # type: ignore[attr-defined]
+    with store.read() as tx:
+        for table in (tables.job_rows, tables.idempotency):
+            assert tx.execute(select(func.count()).select_from(table)).scalar() == 0
+    assert service.post(url, content=content, headers=headers).json()["id"] != job["id"]
 
 
 def test_a_job_that_is_not_there(service: TestClient) -> None:
@@ -233,11 +278,48 @@ def test_the_same_key_gets_the_same_job_and_another_body_a_conflict(service: Tes
         assert (first.status_code, second.status_code) == ((200, 200) if count == 2 else (202, 202)), second.text
         name = "job" if count == 2 else "id"
         assert first.json()[name] == second.json()[name]
+        assert [one.headers["idempotency-replayed"] for one in (first, second)] == ["false", "true"]
         if count == 2:
             assert first.json() == second.json()
         other = service.post("/v1/grades/batch", json={"answers": [answer(99)]}, headers=headers)
         assert other.status_code == 409
     assert len(service.get("/v1/grades", params={"limit": 100}).json()["grades"]) == 72
+
+
+def test_a_key_works_for_a_batch_of_which_nothing_is_kept(service: TestClient) -> None:
+    headers = {"idempotency-key": "unkept"}
+    body = {"answers": [answer(0), answer(1, question_id="x")], "store": False}
+    first, second = (service.post("/v1/grades/batch", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, second.content) == (200, first.content)
+    assert [one.headers["idempotency-replayed"] for one in (first, second)] == ["false", "true"]
+    assert service.post("/v1/grades/batch", json={"answers": [answer(0)]}, headers=headers).status_code == 409
+    assert service.get("/v1/grades").json()["grades"] == []
+
+
+@pytest.mark.parametrize("first", ["/v1/grades", "/v1/grades/batch"])
+def test_a_key_is_one_key_on_both_routes(service: TestClient, first: str) -> None:
+    single = {"question_id": "zero-grad", "answer": GOOD}
+    bodies: dict[str, Json] = {"/v1/grades": single, "/v1/grades/batch": {"answers": [single]}}
+    for path in sorted(bodies, key=lambda path: path != first):
+        response = service.post(path, json=bodies[path], headers={"idempotency-key": "both"})
+        assert response.status_code == (200 if path == first else 409)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_equal_batches_that_arrive_at_once_get_the_results_of_one(service: TestClient, keep: bool) -> None:
+    body, headers = {"answers": [answer(n) for n in range(8)], "store": keep}, {"idempotency-key": "at-once"}
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: service.post("/v1/grades/batch", json=body, headers=headers), range(6)))
+    assert [response.status_code for response in found] == [200] * 6
+    assert len({response.content for response in found}) == 1
+    assert sum(response.headers["idempotency-replayed"] == "false" for response in found) == 1
+    assert len(service.get("/v1/grades").json()["grades"]) == (8 if keep else 0)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
+def test_a_key_that_is_none_is_refused_for_a_batch_too(service: TestClient, key: str) -> None:
+    headers = {"idempotency-key": key.encode("latin-1")}
+    assert service.post("/v1/grades/batch", json={"answers": [answer(0)]}, headers=headers).status_code == 422
 
 
 def test_two_workers_on_one_job_settle_every_row_once(url: str, fast_grader: Grader) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,6 +15,7 @@ from sqlalchemy import select
 
 from api.app import create_app
 from api.config import Settings
+from api.store import grades
 from api.store.tables import versions
 from grader.pipeline import Grader
 
@@ -202,8 +204,11 @@ def test_a_question_that_makes_no_sense_is_a_clear_error(service: TestClient, pr
 
 @pytest.mark.parametrize("grade_id", ["grd_none", "a.b", "%00", "x" * 65, "%F0%9F%99%82", "..%2f"])
 def test_a_grade_that_is_not_there(service: TestClient, grade_id: str) -> None:
-    for path in (f"/v1/grades/{grade_id}", f"/v1/grades/{grade_id}/history"):
-        assert service.get(path).status_code in {404, 422}
+    for path in ("/v1/grades/{}", "/v1/grades/{}/history", "/v1/jobs/{}", "/history/{}", "/review/grades/{}"):
+        if ".." in grade_id and not path.startswith("/v1"):
+            continue  # another page
+        response = service.get(path.format(grade_id))
+        assert (response.status_code in {404, 422}, "retry-after" in response.headers) == (True, False), path
 
 
 # ---- people ----------------------------------------------------------------------------------------------------------
@@ -235,7 +240,8 @@ def test_an_override_says_who_and_why_before_and_after(service: TestClient) -> N
     "body",
     [{}, {"reason": ""}, {"reason": " "}, {"reason": "x", "score": 101}, {"reason": "x", "score": -0.1},
      {"reason": "x", "criteria": {"no-such": "met"}}, {"reason": "x", "criteria": {"accumulates": "great"}},
-     {"reason": "x", "dropped_misconceptions": ["none"]}, {"reason": "x", "unknown": 1}, {"reason": "x" * 2001}],
+     {"reason": "x", "dropped_misconceptions": ["none"]}, {"reason": "x", "unknown": 1}, {"reason": "x" * 2001},
+     {"reason": "a\0b"}, {"reason": "a\x1bb"}, {"reason": "x", "author": "Dana\0"}, {"reason": "x", "author": "a\nb"}],
 )  # fmt: skip
 def test_a_review_that_does_not_fit_is_refused(service: TestClient, problem_of: Check, body: Json) -> None:
     grade = send(service).json()
@@ -256,12 +262,15 @@ def test_agreement_is_told_per_question_and_criterion(service: TestClient) -> No
     assert service.get("/v1/agreement", params={"question_id": "cuda"}).json() == {"questions": []}
 
 
-def test_a_candidate_gets_everything_and_then_nothing(service: TestClient) -> None:
+def test_a_candidate_gets_everything_and_then_nothing(service: TestClient, url: str) -> None:
     grade = send(service, candidate="eve@example.org").json()
     service.post(f"/v1/grades/{grade['id']}/override", json={"reason": "why not", "score": 1})
     found = service.get("/v1/candidates/eve@example.org").json()
     assert [one["kind"] for one in found["answers"][0]["grades"]] == ["grade", "override"]
     assert service.delete("/v1/candidates/eve@example.org").json() == {"answers": 1, "grades": 2, "job_rows": 0}
+    if url.startswith("sqlite"):
+        files = Path(url.removeprefix("sqlite:///")).parent.iterdir()
+        assert not [file for file in files if b"eve@example.org" in file.read_bytes()]
     for response in (
         service.get(f"/v1/grades/{grade['id']}"),
         service.get("/v1/candidates/eve@example.org"),
@@ -271,6 +280,21 @@ def test_a_candidate_gets_everything_and_then_nothing(service: TestClient) -> No
     log = service.get("/v1/events").json()["events"]
     assert [one["action"] for one in log[:2]] == ["candidate.erased", "candidate.exported"]
     assert "eve" not in str(log)
+
+
+@pytest.mark.parametrize("candidate", ["a/b", "/", "..", ".hidden", "x\ny", "z" * 200])
+def test_a_candidate_that_would_be_refused_today_is_still_found_and_erased(
+    service: TestClient, fast_grader: Grader, candidate: str
+) -> None:
+    app: Any = service.app
+    with app.state.stores.open().write() as tx:
+        grade, question = fast_grader.grade("zero-grad", ANSWER), fast_grader.bank.question("zero-grad")
+        grades.add(tx, grade, answer=ANSWER, question=question, candidate=candidate)
+    address = f"/v1/candidates/{quote(candidate, safe='').replace('.', '%2E')}"
+    assert count(service, candidate=candidate) == 1
+    assert service.get(address).json()["answers"][0]["answer"] == ANSWER
+    assert service.delete(address).json()["answers"] == 1
+    assert service.get(address).status_code == 404
 
 
 def test_the_numbers_behind_a_grade_are_kept(service: TestClient) -> None:

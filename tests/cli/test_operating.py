@@ -71,6 +71,12 @@ def test_a_key_as_json(operate: Run) -> None:
     assert made["expires_at"] is None
 
 
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\0b", "a\nb", "half \ud800"])
+def test_a_name_that_is_none_is_refused(operate: Run, error_of: ErrorOf, name: str) -> None:
+    assert "1 to 200" in str(error_of(operate("keys", "create", "--role", "admin", "--name", name)))
+    assert json_of(operate("keys", "list")) == []
+
+
 @pytest.mark.parametrize("expires", ["soon", "0d", "2001-01-01", "-5d", "99999999999d", ""])
 def test_an_end_that_is_none_is_refused(operate: Run, error_of: ErrorOf, expires: str) -> None:
     error = error_of(operate("keys", "create", "--role", "admin", "--expires", expires))
@@ -160,6 +166,18 @@ def test_erasing_asks_first(operate: Run, kept: grades.StoredGrade, error_of: Er
     assert [one["action"] for one in log] == ["candidate.erased", "candidate.exported"]
 
 
+def test_an_erased_candidate_is_in_no_file_while_the_service_runs(
+    operate: Run, kept: grades.StoredGrade, url: str, tmp_path: Path
+) -> None:
+    service = Store.open(url)  # SQLite empties its log by itself when the last one closes the database
+    with service.write() as tx:
+        grades.add(tx, kept.grade, answer="of anna-7f3a", question=grades.rubric_of(tx, kept), candidate="anna-7f3a")
+    assert [file.name for file in tmp_path.glob("g.db*") if b"anna-7f3a" in file.read_bytes()]
+    assert operate("database", "erase", "anna-7f3a", "--yes").exit_code == 0
+    assert not [file.name for file in tmp_path.glob("g.db*") if b"anna-7f3a" in file.read_bytes()]
+    service.close()
+
+
 def test_retention_keeps_what_is_young(operate: Run, kept: grades.StoredGrade) -> None:
     assert operate("database", "retain", "--days", 1, "--yes").stdout.startswith("0 answers")
     assert json_of(operate("database", "export", "anna"))["answers"][0]["answer"] == kept.answer
@@ -168,6 +186,34 @@ def test_retention_keeps_what_is_young(operate: Run, kept: grades.StoredGrade) -
 
 def test_an_address_that_is_none_is_one_line(run: Run, error_of: ErrorOf) -> None:
     assert "sqlite:///FILE" in str(error_of(run("keys", "list", "--database", "mysql://x")))
+
+
+@pytest.mark.parametrize("words", [
+    ("keys", "list"), ("keys", "revoke", "0"), ("database", "backup", "b.gz"), ("database", "export", "anna"),
+    ("database", "erase", "anna", "--yes"), ("database", "retain", "--days", 9, "--yes"), ("database", "log"),
+    ("regrade", "--dry-run"),
+])  # fmt: skip
+def test_a_database_that_is_not_there_is_not_made_by_a_slip(
+    operate: Run, error_of: ErrorOf, tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    assert "There is no database" in str(error_of(operate(*words)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("keys", "create", "--role", "admin"), ("database", "upgrade")])
+def test_what_makes_a_database_says_where(operate: Run, url: str, words: tuple[str, ...]) -> None:
+    result = operate(*words)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (0, f"Database: {url}")
+
+
+def test_a_database_is_named_before_it_is_asked_about_and_without_its_password(
+    run: Run, operate: Run, url: str
+) -> None:
+    assert url in operate("database", "erase", "anna", input="n\n").output
+    assert url in operate("database", "retain", "--days", 9, input="n\n").output
+    result = run("keys", "list", "--database", "postgresql://me:secret@127.0.0.1:1/grades?password=secret")
+    assert result.stderr.splitlines()[0] == "Database: postgresql://me:***@127.0.0.1:1/grades"
+    assert "secret" not in result.output
 
 
 # ---- regrade ---------------------------------------------------------------------------------------------------------

@@ -27,12 +27,16 @@ def cases() -> int:
 
 
 @pytest.fixture(scope="module")
-def app(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, fast_grader: Grader
-) -> Iterator[FastAPI]:
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of an empty database."""
+    return f"sqlite:///{tmp_path_factory.mktemp('robust')}/grades.db"
+
+
+@pytest.fixture(scope="module")
+def app(request: pytest.FixtureRequest, url: str, fast_grader: Grader) -> Iterator[FastAPI]:
     """A service that is ready to grade; fast, because what is tried here is everything but the meaning of words."""
     settings = Settings(
-        database=f"sqlite:///{tmp_path_factory.mktemp('robust')}/grades.db",
+        database=url,
         rate_per_address=0,
         rate_per_key=0,
         max_body_bytes=65_536,

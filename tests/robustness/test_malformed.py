@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,16 @@ INLINE: dict[str, Any] = {
 }
 BATCH: dict[str, Any] = {"answers": [GOOD, INLINE]}
 PATHS = {"/v1/grades": [GOOD, INLINE], "/v1/grades/batch": [BATCH]}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Both databases: what one takes the other may choke on."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('malformed')}/grades.db"
+        return
+    with request.getfixturevalue("postgres").database() as address:
+        yield address
 
 
 @dataclass
@@ -83,6 +93,12 @@ def surrogate(chance: random.Random, path: str, _good: dict[str, Any]) -> Case:
         (f'{{"answers": [{one}]}}' if "batch" in path else one).encode(),
         hopeless="batch" not in path,
     )
+
+
+def odd_candidate(chance: random.Random, path: str, good: dict[str, Any]) -> Case:
+    wrong = {"candidate": chance.choice(["a\u0000b", "\u0007", "a\nb", "x" * 201, "a/b", ".hidden", ""])}
+    broken = {"answers": [good["answers"][0] | wrong]} if "answers" in good else good | wrong
+    return Case("odd candidate", path, json.dumps(broken).encode())
 
 
 def nested(chance: random.Random, path: str, _good: dict[str, Any]) -> Case:
@@ -152,8 +168,8 @@ def damaged_upload(chance: random.Random, _path: str, _good: dict[str, Any]) -> 
 
 
 BREAKERS: list[Breaker] = [
-    truncated, flipped, encoded, with_nul, surrogate, nested, huge_number, duplicated, mistyped, unknown_field, no_json,
-    wrong_header, odd_header, damaged_upload,
+    truncated, flipped, encoded, with_nul, surrogate, odd_candidate, nested, huge_number,
+    duplicated, mistyped, unknown_field, no_json, wrong_header, odd_header, damaged_upload,
 ]  # fmt: skip
 
 

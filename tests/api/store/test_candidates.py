@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -12,8 +13,9 @@ from sqlalchemy import select
 from api.store import Store, UnknownRecord, candidates, events, grades, idempotency, jobs
 from api.store.candidates import Erased
 from api.store.grades import Filter, Review
-from api.store.tables import metadata
+from api.store.tables import job_rows, metadata
 from api.upkeep import MOST_DRIFT, Upkeep
+from grader.schema import Grade, Question
 from tests.api.store.conftest import ANSWER, Clock
 
 Keep = Callable[..., grades.StoredGrade]
@@ -109,6 +111,29 @@ def test_upkeep_deletes_what_the_operator_set_and_nothing_by_a_clock_that_jumped
     assert SIGN in everything(store)
     Upkeep(store, retention_days=30).once(drift=MOST_DRIFT / 2)
     assert SIGN not in everything(store)
+    if store.engine.dialect.name == "sqlite":
+        folder = Path(store.engine.url.database or "").parent
+        assert not [file for file in folder.iterdir() if SIGN.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize("retention_days", [0, 30])
+def test_upkeep_deletes_a_job_that_keeps_nothing_a_day_after_its_end(
+    store: Store, graded: Grade, question: Question, clock: Clock, retention_days: int
+) -> None:
+    rows = [jobs.NewRow({"answer": ANSWER}, SIGN)]
+    with store.write() as tx:
+        kept, unkept, waiting = (jobs.create(tx, rows, store=keep) for keep in (True, False, False))
+        for job in (kept, unkept):
+            (row,) = jobs.pending(tx, job.id, 1)
+            jobs.complete(tx, row, graded, question=question, store=job.store)
+            jobs.finish(tx, job.id)
+    left = {kept.id, unkept.id, waiting.id}
+    for hours, gone in ((23, set()), (1, {unkept.id})):
+        clock.advance(hours=hours)
+        Upkeep(store, retention_days).once()
+        left -= gone
+        with store.read() as tx:
+            assert set(tx.execute(select(job_rows.c.job_id)).scalars()) == left
 
 
 def test_upkeep_runs_by_itself_and_ends_when_told(store: Store, keep: Keep, clock: Clock) -> None:

@@ -77,9 +77,10 @@ def test_sqlite_is_set_to_lose_nothing(tmp_path: Path) -> None:
     with store.read() as tx:
         pragma = {
             name: tx.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
         }
-    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000, "secure_delete": 1}
+    assert pragma == expected
     assert stat.S_IMODE((tmp_path / "new" / "g.db").stat().st_mode) == 0o600
     store.close()
 

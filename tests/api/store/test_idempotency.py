@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from api.store import Store, grades, idempotency
+from api.store import Store, grades, idempotency, jobs
 from api.store.idempotency import LEASE, Claim, ClaimLost
 from tests.api.store.conftest import Clock
 
@@ -42,6 +42,20 @@ def test_what_came_of_it_is_given_again(store: Store, keep: Keep) -> None:
     kept = keep()
     settle(store, mine, kept.id)
     assert claim(store) == Claim("done", kept.id)
+
+
+def test_a_small_batch_is_busy_while_its_request_works_and_anybodys_after(store: Store, clock: Clock) -> None:
+    mine = claim(store)
+    with store.write() as tx:
+        job = jobs.create(tx, [], worker=f"{jobs.REQUEST}1", lease=LEASE)
+        idempotency.settle(tx, "s", "k", mine, job_id=job.id)
+        assert idempotency.is_busy(tx, "s", "k")
+    assert claim(store).state == "busy"
+    assert claim(store, mark="other").state == "other_body"
+    clock.advance(seconds=LEASE.total_seconds())  # it has died: the job goes on in the background, and may be seen
+    with store.read() as tx:
+        assert not idempotency.is_busy(tx, "s", "k")
+    assert claim(store) == Claim("done", job_id=job.id)
 
 
 def test_another_body_is_told_whether_the_first_is_done_or_not(store: Store) -> None:

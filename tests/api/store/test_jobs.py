@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from api.store import Conflict, Store, UnknownRecord, grades, jobs, keys
+from api.store import Conflict, Store, UnknownRecord, events, grades, jobs, keys
 from api.store.jobs import NewRow, Row
 from api.store.tables import answers
 from grader.schema import Grade, Question
@@ -139,6 +139,19 @@ def test_a_cancelled_job_forgets_what_is_not_graded(store: Store, complete: Comp
     assert complete(rows[1]) is None
     with store.write() as tx:
         assert jobs.finish(tx, job.id).state == "cancelled"
+
+
+def test_the_log_says_who_has_cancelled_or_deleted_a_job(store: Store) -> None:
+    with store.write() as tx:
+        mine, _ = keys.create(tx, "mine", "candidate")
+    job = create(store, key_id=mine.id)
+    with store.write() as tx:
+        jobs.cancel(tx, job.id, actor="an admin")
+        jobs.remove(tx, job.id, actor="another")
+        found = [(one.actor, one.action) for one in events.latest(tx, job.id)]
+        with pytest.raises(UnknownRecord):
+            jobs.get(tx, job.id)
+    assert found == [("another", "job.deleted"), ("an admin", "job.cancelled"), (mine.id, "job.created")]
 
 
 def test_a_job_that_is_done_cannot_be_cancelled(store: Store) -> None:
