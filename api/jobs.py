@@ -123,22 +123,36 @@ def work_off(
     stop: threading.Event | None = None,
 ) -> Job:
     """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `stop` is set."""
+    for _ in settled(store, grader, job, worker, metrics, lease):
+        if stop is not None and stop.is_set():
+            break
+    return leave(store, job.id, worker)
+
+
+def settled(
+    store: Store, grader: Library, job: Job, worker: str, metrics: Metrics, lease: timedelta = LEASE
+) -> Iterator[None]:
+    """The same, a row a step, for who does not go through with all of them: `leave` says so when it is over."""
     renewed = time.monotonic()
     for row in _waiting(store, job.id):
-        if stop is not None and stop.is_set():
-            with store.write() as tx:
-                jobs.give_up(tx, job.id, worker)
-            return job
         if time.monotonic() - renewed > lease.total_seconds() / 3:
             with store.write() as tx:
                 if not jobs.renew(tx, job.id, worker, lease):
-                    return jobs.get(tx, job.id)  # cancelled, or someone else has it
+                    return  # cancelled, or someone else has it
             renewed = time.monotonic()
         settle(store, grader, job, row, metrics)
+        yield
+
+
+def leave(store: Store, job_id: str, worker: str) -> Job:
+    """Ends a job of which no row waits, and lets another worker go on with any other."""
     with store.write() as tx:
-        ended = jobs.finish(tx, job.id)
-    log.info("job ended", job=job.id, state=ended.state, graded=ended.graded, failed=ended.failed)
-    return ended
+        left = jobs.finish(tx, job_id)
+        if left.pending:
+            jobs.give_up(tx, job_id, worker)
+    if not left.pending:
+        log.info("job ended", job=job_id, state=left.state, graded=left.graded, failed=left.failed)
+    return left
 
 
 def settle(store: Store, grader: Library, job: Job, row: Row, metrics: Metrics) -> None:

@@ -9,8 +9,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +26,12 @@ from api.metrics import Metrics
 from api.state import GraderState, StoreState
 from api.store import Store, jobs, tables
 from api.store.jobs import NewRow
+from grader.bank import load_bank
+from grader.calibration import load_calibration
+from grader.encoders.hashing import HashingEncoder
 from grader.library import Library
 from grader.pipeline import Grader
+from grader.schema import Grade
 
 Json = dict[str, Any]
 GOOD = "backward() adds to .grad instead of overwriting it, so zero_grad() clears the old gradients first."
@@ -119,6 +125,63 @@ def test_one_wrong_field_refuses_a_json_batch_and_is_named(service: TestClient) 
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "answers.1.anwser"
     assert service.post("/v1/grades/batch", json={"answers": []}).status_code == 422
+
+
+class SlowGrader(Grader):
+    """Takes a tenth of a second and remembers in which order it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(load_bank(), HashingEncoder(), load_calibration())
+        self.asked: list[str] = []
+
+    def grade(self, question: Any, answer: str, *others: Any) -> Grade:
+        self.asked.append(answer)
+        time.sleep(0.1)
+        return super().grade(question, answer, *others)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[tuple[TestClient, SlowGrader]]:
+    """A service that grades one answer at a time, and loses patience with a batch after half a second."""
+    grader = SlowGrader()
+    settings = Settings(database=f"sqlite:///{tmp_path}/slow.db", grading_slots=1, request_seconds=1)
+    with TestClient(create_app(settings, load=lambda: grader)) as client:
+        assert client.app.state.grading.wait(ENOUGH)  # type: ignore[attr-defined]
+        yield client, grader
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_small_batch_that_takes_long_becomes_a_job(slow: tuple[TestClient, SlowGrader], store: bool) -> None:
+    client, grader = slow
+    batch = [answer(0), answer(1, question_id="x"), *(answer(n) for n in range(2, 11))]
+    body = {"answers": batch, "store": store}
+    headers = {"idempotency-key": "slow"} if store else {}
+    response = client.post("/v1/grades/batch", json=body, headers=headers)
+    assert response.status_code == 202, response.text
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert job["graded"] > 0
+    done = ended(client, job["id"])
+    assert (done["state"], done["graded"], done["failed"]) == ("done", 10, 1)
+    assert [one["id"] for one in lines(client, job["id"])] == [f"a-{n}" for n in range(11)]
+    assert len(client.get("/v1/grades").json()["grades"]) == (10 if store else 0)
+    assert len(grader.asked) == len(set(grader.asked)) == 10
+    if store:
+        again = client.post("/v1/grades/batch", json=body, headers=headers)
+        assert (again.status_code, again.json()["job"]) == (200, job["id"])
+
+
+def test_a_single_answer_comes_in_between_the_rows_of_a_batch(slow: tuple[TestClient, SlowGrader]) -> None:
+    client, grader = slow
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(client.post, "/v1/grades/batch", json={"answers": [answer(n) for n in range(20)]})
+        while not grader.asked:
+            time.sleep(0.01)
+        single = client.post("/v1/grades", json={"question_id": "zero-grad", "answer": "alone"})
+        assert not batch.done()
+        batch.result()
+    assert single.status_code == 200
+    assert grader.asked.index("alone") < 10
 
 
 # ---- jobs ------------------------------------------------------------------------------------------------------------
