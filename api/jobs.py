@@ -11,16 +11,19 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from api import logging
+from api.errors import Refused
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
-from api.store import Store, jobs
+from api.store import Store, Transaction, jobs
 from api.store.errors import StoreError
 from api.store.jobs import Job, Row
+from api.texts import say
 from grader.errors import GraderError
 from grader.library import Library
 from grader.schema import Grade, InlineQuestion, Question
@@ -29,6 +32,9 @@ LEASE = timedelta(seconds=30)  # without a sign of life for so long, a worker co
 IDLE = 1.0  # seconds between looks for a job that another process or a person put there
 TROUBLE = 5.0  # seconds to wait when the database does not answer
 ROWS_AT_ONCE = 20
+# Seconds for one job before the next one has its turn; a row that is begun is ended.
+TURN = 2.0
+RETRY = 60  # seconds after which to ask again whether there is room for a job
 
 log = logging.get("api.jobs")
 
@@ -58,14 +64,48 @@ class RowProblem(GraderError):
     """A row of an uploaded file that could not be read."""
 
 
-class JobWorker:
-    """Grades waiting rows until told to stop; one row in hand at a time, so that single answers are not held up."""
+@dataclass(frozen=True)
+class Backlog:
+    """How many rows of jobs may wait: of one key, and in all."""
 
-    def __init__(self, stores: StoreState, grading: GraderState, metrics: Metrics, lease: timedelta = LEASE) -> None:
+    of_key: int
+    in_all: int
+    metrics: Metrics
+
+    def admit(self, tx: Transaction, key_id: str | None, rows: int) -> None:
+        """Raises Refused (429) when so many more would be too many. Where none wait, a job of any size may come."""
+        for waiting, most, reason in (
+            (jobs.waiting_of(tx, key_id), self.of_key, "rows_of_key"),
+            (jobs.waiting(tx), self.in_all, "rows"),
+        ):
+            if waiting and waiting + rows > most:
+                self.metrics.refuse("backlog")
+                detail = say("refused.busy.why", reason=say(f"refused.busy.{reason}", most=f"{most:,}"), seconds=RETRY)
+                raise Refused(429, "Too busy", detail, retry_after=RETRY)
+
+
+class JobWorker:
+    """Grades waiting rows until told to stop; one row in hand at a time, so that single answers are not held up.
+
+    Jobs have turns, so that a small one does not wait for all that came before. Whose turn it was only this process knows:
+    after a restart it begins with the oldest.
+    """
+
+    def __init__(
+        self,
+        stores: StoreState,
+        grading: GraderState,
+        metrics: Metrics,
+        lease: timedelta = LEASE,
+        turn: float = TURN,
+    ) -> None:
         self.stores = stores
         self.grading = grading
         self.metrics = metrics
         self.lease = lease
+        self.turn = turn
+        self._last = 0
+        self._known: set[str] = set()
         self.name = new_worker()
         self._stop = threading.Event()
         self._work = threading.Event()
@@ -105,11 +145,20 @@ class JobWorker:
             return False
         store = self.stores.open()
         with store.write() as tx:
-            job = jobs.claim(tx, self.name, self.lease)
+            job = jobs.claim(tx, self.name, self.lease, self._last)
         if job is None:
+            self._known.clear()
             return False
-        log.info("job taken", job=job.id, pending=job.pending)
-        work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, self._stop)
+        if job.id not in self._known:  # not at each turn: there are thousands
+            log.info("job taken", job=job.id, pending=job.pending)
+        self._known.add(job.id)
+        self._last = job.sequence
+        end = time.monotonic() + self.turn
+
+        def is_over() -> bool:
+            return self._stop.is_set() or time.monotonic() > end
+
+        work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, is_over)
         return True
 
 
@@ -120,11 +169,11 @@ def work_off(
     worker: str,
     metrics: Metrics,
     lease: timedelta = LEASE,
-    stop: threading.Event | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Job:
-    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `stop` is set."""
+    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `is_over`."""
     for _ in settled(store, grader, job, worker, metrics, lease):
-        if stop is not None and stop.is_set():
+        if is_over():
             break
     return leave(store, job.id, worker)
 

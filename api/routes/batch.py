@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from api.access import Caller, CurrentCaller
 from api.config import Settings
 from api.errors import Refused, responses
-from api.jobs import JobWorker, grade_row, leave, settled
+from api.jobs import Backlog, JobWorker, grade_row, leave, settled
 from api.metrics import Metrics
 from api.queue import GradingQueue
 from api.routes.jobs import RETRY_AFTER, JobView
@@ -99,6 +99,7 @@ async def create_batch(
     So does what is not graded within 10 seconds."""
     settings: Settings = http.app.state.settings
     queue: GradingQueue = http.app.state.queue
+    backlog: Backlog = http.app.state.backlog
     lease = timedelta(seconds=settings.job_lease_seconds)
     keep = keep and batch.store
     job: Job | None = None
@@ -109,7 +110,7 @@ async def create_batch(
         worker = f"request:{uuid.uuid4()}" if at_once else None
         if keep or not at_once:
             job, is_new = await run_in_threadpool(
-                _job, store, caller, rows, keep=keep, worker=worker, lease=lease, key=idempotency_key
+                _job, store, backlog, caller, rows, keep=keep, worker=worker, lease=lease, key=idempotency_key
             )
         elif idempotency_key is not None:
             detail = "Nothing is kept with store=false, so nothing can be given again; leave Idempotency-Key out."
@@ -119,7 +120,7 @@ async def create_batch(
         await _in_turn(queue, _forgotten(grader, rows, graded), settings)
         if len(graded) == len(rows):
             return await run_in_threadpool(_shown, None, _outcomes(rows, graded), caller)
-        job = await run_in_threadpool(_kept_after_all, store, caller, rows, graded)
+        job = await run_in_threadpool(_kept_after_all, store, backlog, caller, rows, graded)
     elif worker is not None and is_new:
         metrics: Metrics = http.app.state.metrics
         await _in_turn(queue, settled(store, grader, job, worker, metrics, lease), settings)
@@ -145,6 +146,7 @@ async def _in_turn(queue: GradingQueue, steps: Iterator[None], settings: Setting
 
 def _job(
     store: Store,
+    backlog: Backlog,
     caller: Caller,
     rows: list[NewRow],
     *,
@@ -156,6 +158,7 @@ def _job(
     """A job with these rows, and whether it is new: the same Idempotency-Key and body get the job that is there."""
     with store.write() as tx:
         if key is None:
+            backlog.admit(tx, caller.key_id, len(rows))
             return jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease), True
         scope = caller.key_id or "local"
         content = ["batch", keep, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
@@ -164,6 +167,7 @@ def _job(
             return jobs.get(tx, claim.job_id), False
         if claim.state != "mine":
             raise Conflict("This Idempotency-Key was used for another request; use a new one for each request.")
+        backlog.admit(tx, caller.key_id, len(rows))
         job = jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
         idempotency.settle(tx, scope, key, claim, job_id=job.id)
         return job, True
@@ -191,9 +195,10 @@ def _outcomes(rows: list[NewRow], graded: list[Graded]) -> list[Result]:
     ]
 
 
-def _kept_after_all(store: Store, caller: Caller, rows: list[NewRow], graded: list[Graded]) -> Job:
+def _kept_after_all(store: Store, backlog: Backlog, caller: Caller, rows: list[NewRow], graded: list[Graded]) -> Job:
     """A job for answers that were to be graded at once and forgotten, with what is graded already."""
     with store.write() as tx:
+        backlog.admit(tx, caller.key_id, len(rows) - len(graded))
         job = jobs.create(tx, rows, key_id=caller.key_id, store=False)
         for row, found in zip(jobs.pending(tx, job.id, len(graded)), graded, strict=True):
             if isinstance(found, str):

@@ -21,10 +21,11 @@ from sqlalchemy import func, select
 
 from api.app import create_app
 from api.config import Settings
-from api.jobs import JobWorker, new_worker, work_off
+from api.errors import Refused
+from api.jobs import Backlog, JobWorker, new_worker, work_off
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
-from api.store import Store, jobs, tables
+from api.store import Store, jobs, keys, tables
 from api.store.jobs import NewRow
 from grader.bank import load_bank
 from grader.calibration import load_calibration
@@ -248,6 +249,72 @@ def test_a_file_that_is_none_and_a_batch_that_is_too_long(service: TestClient) -
     assert send("a", "application/pdf")[0] == 415
     status, detail = send("\n".join(json.dumps(answer(n)) for n in range(201)), "application/x-ndjson")
     assert (status, "200 answers" in detail) == (413, True)
+
+
+def test_a_job_of_one_row_does_not_wait_for_all_rows_before_it(url: str, fast_grader: Grader) -> None:
+    stores, metrics = StoreState(url), Metrics()
+    state = GraderState(lambda: fast_grader, metrics)
+    state.start()
+    assert state.wait(ENOUGH)
+    with stores.open().write() as tx:
+        rows = [NewRow({"question_id": "zero-grad", "answer": f"{GOOD} {n}"}) for n in range(60)]
+        large, small = [jobs.create(tx, some) for some in (rows, rows[:1])]
+    worker = JobWorker(stores, state, metrics, turn=0)
+    worker.start()
+    end = time.monotonic() + ENOUGH
+    found: list[jobs.Job] = []
+    while time.monotonic() < end and not (found and found[1].state == "done"):
+        time.sleep(0.005)
+        with stores.open().read() as tx:
+            found = [jobs.get(tx, one.id) for one in (large, small)]
+    worker.stop()
+    stores.close()
+    assert found[1].state == "done"
+    assert found[0].pending > 40
+
+
+def test_no_more_rows_may_wait_than_there_is_room_for(url: str, fast_grader: Grader) -> None:
+    gate = threading.Event()
+
+    def load() -> Grader:
+        gate.wait(ENOUGH)
+        return fast_grader
+
+    with closing(Store.open(url)) as store, store.write() as tx:
+        own, other = [keys.create(tx, name, "admin") for name in ("own", "other")]
+        first = jobs.create(tx, [NewRow({"question_id": "zero-grad", "answer": GOOD})] * 3, key_id=own[0].id)
+        backlog = Backlog(of_key=5, in_all=8, metrics=Metrics())
+        backlog.admit(tx, own[0].id, 2)
+        backlog.admit(tx, other[0].id, 5)
+        for key, rows, words in ((own, 3, "one key may have 5"), (other, 6, "may have 8 answers")):
+            with pytest.raises(Refused, match=words):
+                backlog.admit(tx, key[0].id, rows)
+        assert jobs.waiting_of(tx, None) == 0
+    settings = Settings(database=url, max_waiting_rows=3)
+    with TestClient(create_app(settings, load=load), headers={"authorization": f"Bearer {own[1]}"}) as client:
+        assert "grader_job_rows_waiting 3.0" in client.get("/metrics").text
+        gate.set()
+        ended(client, first.id)
+        assert "grader_job_rows_waiting 0.0" in client.get("/metrics").text
+        # Nobody waits, so this one may come although it is larger.
+        content = "\n".join(json.dumps(answer(n)) for n in range(4))
+        sent = client.post("/v1/grades/batch", content=content, headers={"content-type": "application/jsonl"})
+        assert sent.status_code == 202
+
+
+def test_a_batch_on_a_full_line_is_told_when_to_come_back(slow: tuple[TestClient, SlowGrader]) -> None:
+    client, _ = slow
+    client.app.state.backlog = Backlog(1000, 70, client.app.state.metrics)  # type: ignore[attr-defined]
+    body, headers = {"answers": [answer(n) for n in range(65)]}, {"idempotency-key": "first"}
+    first = client.post("/v1/grades/batch", json=body, headers=headers)
+    refused = client.post("/v1/grades/batch", json=body, headers={"idempotency-key": "second"})
+    assert (first.status_code, refused.status_code) == (202, 429)
+    assert int(refused.headers["retry-after"]) > 0
+    assert "may have 70 answers waiting" in refused.json()["detail"]
+    assert client.post("/v1/grades/batch", json=body, headers=headers).json()["id"] == first.json()["id"]
+    assert 'grader_refused_total{reason="backlog"} 1.0' in client.get("/metrics").text
+    client.delete(f"/v1/jobs/{first.json()['id']}")
+    assert client.post("/v1/grades/batch", json=body, headers={"idempotency-key": "second"}).status_code == 202
 
 
 def test_a_job_can_be_cancelled(url: str, fast_grader: Grader) -> None:
