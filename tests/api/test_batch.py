@@ -247,6 +247,9 @@ def test_a_file_that_is_none_and_a_batch_that_is_too_long(service: TestClient) -
     assert send(b"id,answer\n" + b'x,"caf\xe9"', "text/csv")[0] == 422
     assert "UTF-8" in send(b"id,answer\n" + b'x,"caf\xe9"', "text/csv")[1]
     assert send("a", "application/pdf")[0] == 415
+    status, detail = send("id;question_id;text\n1;zero-grad;x", "text/csv")
+    assert (status, detail[:32]) == (422, "The file must have the columns '")
+    assert "found: 'id', 'question_id', 'text'" in detail
     status, detail = send("\n".join(json.dumps(answer(n)) for n in range(201)), "application/x-ndjson")
     assert (status, "200 answers" in detail) == (413, True)
 
