@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TextIO
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from grader import strict_json
 from grader.errors import GraderError, InvalidAnswer
 from grader.library import Library
 from grader.pipeline import Grader
@@ -158,7 +159,7 @@ def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderErro
             if not line.strip():
                 continue
             try:
-                value = json.loads(line.decode("utf-8-sig"))
+                value = strict_json.loads(line.decode("utf-8-sig"))
             except (UnicodeDecodeError, ValueError, RecursionError) as error:
                 yield number, InvalidAnswer(f"line {number} is not JSON in UTF-8: {error}")
                 continue
@@ -234,7 +235,7 @@ def _from_cells(cells: dict[str, Any]) -> dict[str, Any] | GraderError:
     cells.setdefault("answer", "")
     if isinstance(cells.get("question"), str):
         try:
-            cells["question"] = json.loads(cells["question"])
+            cells["question"] = strict_json.loads(cells["question"])
         except ValueError as error:
             return InvalidAnswer(f"the question column must hold JSON: {error}")
     elif isinstance(cells.get("question"), dict):  # a struct of Parquet holds null where a field was not given

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller, CurrentCaller
+from api.bodies import StrictJson
 from api.config import Settings
 from api.errors import Refused, responses
 from api.jobs import Backlog, JobWorker, grade_row, leave, settled
@@ -32,7 +33,7 @@ AT_ONCE = 64  # answers that are graded while the client waits: seconds on a CPU
 # Seconds after which they become one, too: clients and proxies wait for 30 or more, and the row in hand may still take 20.
 PATIENCE = 10.0
 
-router = APIRouter(prefix="/v1/grades", tags=["grades"])
+router = APIRouter(prefix="/v1/grades", tags=["grades"], route_class=StrictJson)
 
 FILE = {"schema": {"type": "string"}}
 EXAMPLE = {

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.access import CurrentCaller
+from api.bodies import StrictJson
 from api.errors import responses
 from api.routes.grades import GradeId, KeptGrade
 from api.state import OpenStore
 from api.store import agreement, grades
 from grader.schema import ExpectedVerdict
 
-router = APIRouter(prefix="/v1", tags=["reviews"])
+router = APIRouter(prefix="/v1", tags=["reviews"], route_class=StrictJson)
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 

@@ -181,12 +181,23 @@ def test_bad_rows_are_written_with_their_reason_and_stop_nothing(run: Run, tmp_p
 
 def test_lines_that_are_no_rows_are_named_by_their_number(run: Run, tmp_path: Path) -> None:
     sound = json.dumps(ROWS[0]).encode()
-    lines = [b"not json", b"[1, 2]", b"\xff\xfe", b'{"id": "cut', b"[" * 50_000, b"", b"null", sound]
+    lines = [
+        b"not json",
+        b"[1, 2]",
+        b"\xff\xfe",
+        b'{"id": "cut',
+        b"[" * 50_000,
+        b"",
+        b"null",
+        b'{"id": 1, "id": 2}',
+        sound,
+    ]
     (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
     result = run("grade", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     assert result.exit_code == 1
     found = read(tmp_path / "out.jsonl")
-    assert [row["id"] for row in found] == ["row-1", "row-2", "row-3", "row-4", "row-5", "row-7", "one"]
+    assert [row["id"] for row in found] == ["row-1", "row-2", "row-3", "row-4", "row-5", "row-7", "row-8", "one"]
+    assert "duplicate key 'id'" in found[-2]["error"]["message"]
     assert all("line" in row["error"]["message"] for row in found[:-1])
     assert found[-1]["question_id"] == "zero-grad"
 
