@@ -246,7 +246,12 @@ def test_a_file_that_is_none_and_a_batch_that_is_too_long(service: TestClient) -
     assert send("", "text/csv")[0] == 422
     assert send(b"id,answer\n" + b'x,"caf\xe9"', "text/csv")[0] == 422
     assert "UTF-8" in send(b"id,answer\n" + b'x,"caf\xe9"', "text/csv")[1]
-    assert send("a", "application/pdf")[0] == 415
+    for kind in ("application/pdf", "multipart/form-data; boundary=x"):
+        status, detail = send("a", kind)
+        assert (status, detail.split("(")[0]) == (
+            415,
+            "Send the body as application/json, application/x-ndjson or text/csv ",
+        )
     status, detail = send("id;question_id;text\n1;zero-grad;x", "text/csv")
     assert (status, detail[:32]) == (422, "The file must have the columns '")
     assert "found: 'id', 'question_id', 'text'" in detail
