@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from api import logging
 from api.errors import Refused
 from api.metrics import Metrics
@@ -158,7 +160,8 @@ class JobWorker:
         def is_over() -> bool:
             return self._stop.is_set() or time.monotonic() > end
 
-        work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, is_over)
+        with structlog.contextvars.bound_contextvars(job=job.id):  # also in lines of the grader and its judge
+            work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, is_over)
         return True
 
 

@@ -126,6 +126,7 @@ async def create_batch(
         metrics: Metrics = http.app.state.metrics
         await _in_turn(queue, settled(store, grader, job, worker, metrics, lease), settings)
         job = await run_in_threadpool(leave, store, job.id, worker)
+    http.state.job = job.id  # for the log: lines of its workers name the job only
     if at_once and job.state == "done":
         return await run_in_threadpool(lambda: _shown(job.id, _results(store, job), caller))
     runner: JobWorker | None = http.app.state.jobs
