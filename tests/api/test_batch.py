@@ -129,7 +129,7 @@ def test_one_wrong_field_refuses_a_json_batch_and_is_named(service: TestClient) 
 
 
 class SlowGrader(Grader):
-    """Takes a tenth of a second and remembers in which order it was asked."""
+    """Takes a fifth of a second and remembers in which order it was asked."""
 
     def __init__(self) -> None:
         super().__init__(load_bank(), HashingEncoder(), load_calibration())
@@ -137,15 +137,16 @@ class SlowGrader(Grader):
 
     def grade(self, question: Any, answer: str, *others: Any) -> Grade:
         self.asked.append(answer)
-        time.sleep(0.1)
+        time.sleep(0.2)
         return super().grade(question, answer, *others)
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[tuple[TestClient, SlowGrader]]:
-    """A service that grades one answer at a time, and loses patience with a batch after half a second."""
+def slow(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[TestClient, SlowGrader]]:
+    """A service that grades one answer at a time, and loses patience with a batch after a second, or half of the parameter."""
+    seconds = getattr(request, "param", 2)
     grader = SlowGrader()
-    settings = Settings(database=f"sqlite:///{tmp_path}/slow.db", grading_slots=1, request_seconds=1)
+    settings = Settings(database=f"sqlite:///{tmp_path}/slow.db", grading_slots=1, request_seconds=seconds)
     with TestClient(create_app(settings, load=lambda: grader)) as client:
         assert client.app.state.grading.wait(ENOUGH)  # type: ignore[attr-defined]
         yield client, grader
@@ -172,6 +173,7 @@ def test_a_small_batch_that_takes_long_becomes_a_job(slow: tuple[TestClient, Slo
         assert (again.status_code, again.json()["job"]) == (200, job["id"])
 
 
+@pytest.mark.parametrize("slow", [60], indirect=True)
 def test_a_single_answer_comes_in_between_the_rows_of_a_batch(slow: tuple[TestClient, SlowGrader]) -> None:
     client, grader = slow
     with ThreadPoolExecutor(1) as pool:
