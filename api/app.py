@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors
 from api.auth import BEARER, Authentication
 from api.config import Settings
-from api.jobs import JobWorker
+from api.jobs import Backlog, JobWorker
 from api.limits import RequestLimits, ResponseDeadline
 from api.logging import RequestLog
 from api.metrics import Metrics
@@ -100,6 +100,7 @@ def create_app(
     app.state.stores = stores
     app.state.metrics = metrics
     app.state.queue = queue
+    app.state.backlog = Backlog(chosen.max_waiting_rows_per_key, chosen.max_waiting_rows, metrics)
     app.state.languages = languages
     app.state.jobs = None
     errors.install(app, pages.error_page)

@@ -8,24 +8,21 @@ from further away (a proxy in front, or a foreign host name that was made to poi
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
 from fastapi.security import HTTPBearer
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Mount, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access import ACCESS, PUBLIC, Caller, Line
 from api.errors import Page, Refused, problem, status_of
+from api.places import places_of
 from api.rates import address_of
 from api.store import Store
 from api.store.errors import StoreError
@@ -57,15 +54,12 @@ class Authentication:
         self.page = page
         self.public = public  # routes the operator opens beyond the table
         self._keyring: Keyring | None = None
-        self._places: _Places | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if self._places is None:
-            self._places = _Places(scope["app"])
-        place = self._places.find(scope["method"], scope["path"])
+        place = places_of(scope["app"]).find(scope["method"], scope["path"])
         if place is not None:
             try:
                 caller = await self._caller(scope, place)
@@ -130,34 +124,6 @@ class Authentication:
             return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
         headers = {"www-authenticate": 'Bearer realm="answer-grader"'} if error.status == 401 else None
         return page or problem(error.status, error.title, error.detail, headers=headers)
-
-
-def places(app: FastAPI) -> list[tuple[frozenset[str], str]]:
-    """Methods and path template of every route of an app, in the order in which they are tried."""
-    return [
-        (frozenset(route.methods or {"GET"}), route.path)
-        for route in iter_route_contexts(app.router.routes)
-        if route.path is not None
-    ]
-
-
-class _Places:
-    """Finds the route that will answer a request, as the router will; made once, at the first request."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._compiled = [(methods, path, _pattern(app, path)) for methods, path in places(app)]
-
-    def find(self, method: str, path: str) -> tuple[str, str] | None:
-        """Method and path template; None when no route will answer (404, 405)."""
-        for methods, template, pattern in self._compiled:
-            if method in methods and pattern.match(path):
-                return method, template
-        return None
-
-
-def _pattern(app: FastAPI, path: str) -> re.Pattern[str]:
-    mounted = any(isinstance(route, Mount) and route.path == path for route in app.router.routes)
-    return compile_path(path + "/{path:path}" if mounted else path)[0]
 
 
 def _is_local(headers: Headers) -> bool:

@@ -102,6 +102,10 @@ class Settings(BaseSettings):
         16_777_216, ge=1024, description="Largest body of `POST /v1/grades/batch`, in bytes; larger ones get 413."
     )
     max_job_rows: int = Field(10_000, ge=65, description="Most answers in one batch.")
+    max_waiting_rows: int = Field(
+        50_000, ge=1, description="Most answers of batches that may wait to be graded; a batch on top of them gets 429."
+    )
+    max_waiting_rows_per_key: int = Field(20_000, ge=1, description="The same for the batches of one API key.")
     job_lease_seconds: float = Field(
         30,
         ge=1,

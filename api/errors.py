@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.places import places_of
 from api.store.errors import Conflict, StoreError, StoreUnavailable, UnfitValue, UnknownRecord
 from api.texts import say
 from grader.errors import (
@@ -154,9 +155,12 @@ def install(app: FastAPI, page: Page) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         title = TITLES.get(error.status_code, "Error")
         headers = dict(error.headers) if error.headers else None
-        return page(request, error.status_code, title, str(error.detail)) or problem(
+        response = page(request, error.status_code, title, str(error.detail)) or problem(
             error.status_code, title, str(error.detail), headers=headers
         )
+        if error.status_code == 405:  # the framework names those of the first route of the path only
+            response.headers["allow"] = ", ".join(places_of(request.app).methods(request.scope["path"]))
+        return response
 
     @app.exception_handler(Refused)
     async def _refused(request: Request, error: Refused) -> Response:

@@ -11,17 +11,22 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from api import logging
+from api.errors import Refused
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
-from api.store import Store, jobs
+from api.store import Store, Transaction, jobs
 from api.store.errors import StoreError, UnknownRecord
 from api.store.jobs import Job, Row
+from api.texts import say
 from grader.errors import GraderError
 from grader.library import Library
 from grader.schema import Grade, InlineQuestion, Question
@@ -30,6 +35,9 @@ LEASE = timedelta(seconds=30)  # without a sign of life for so long, a worker co
 IDLE = 1.0  # seconds between looks for a job that another process or a person put there
 TROUBLE = 5.0  # seconds to wait when the database does not answer
 ROWS_AT_ONCE = 20
+# Seconds for one job before the next one has its turn; a row that is begun is ended.
+TURN = 2.0
+RETRY = 60  # seconds after which to ask again whether there is room for a job
 
 log = logging.get("api.jobs")
 
@@ -59,14 +67,48 @@ class RowProblem(GraderError):
     """A row of an uploaded file that could not be read."""
 
 
-class JobWorker:
-    """Grades waiting rows until told to stop; one row in hand at a time, so that single answers are not held up."""
+@dataclass(frozen=True)
+class Backlog:
+    """How many rows of jobs may wait: of one key, and in all."""
 
-    def __init__(self, stores: StoreState, grading: GraderState, metrics: Metrics, lease: timedelta = LEASE) -> None:
+    of_key: int
+    in_all: int
+    metrics: Metrics
+
+    def admit(self, tx: Transaction, key_id: str | None, rows: int) -> None:
+        """Raises Refused (429) when so many more would be too many. Where none wait, a job of any size may come."""
+        for waiting, most, reason in (
+            (jobs.waiting_of(tx, key_id), self.of_key, "rows_of_key"),
+            (jobs.waiting(tx), self.in_all, "rows"),
+        ):
+            if waiting and waiting + rows > most:
+                self.metrics.refuse("backlog")
+                detail = say("refused.busy.why", reason=say(f"refused.busy.{reason}", most=f"{most:,}"), seconds=RETRY)
+                raise Refused(429, "Too busy", detail, retry_after=RETRY)
+
+
+class JobWorker:
+    """Grades waiting rows until told to stop; one row in hand at a time, so that single answers are not held up.
+
+    Jobs have turns, so that a small one does not wait for all that came before. Whose turn it was only this process knows:
+    after a restart it begins with the oldest.
+    """
+
+    def __init__(
+        self,
+        stores: StoreState,
+        grading: GraderState,
+        metrics: Metrics,
+        lease: timedelta = LEASE,
+        turn: float = TURN,
+    ) -> None:
         self.stores = stores
         self.grading = grading
         self.metrics = metrics
         self.lease = lease
+        self.turn = turn
+        self._last = 0
+        self._known: set[str] = set()
         self.name = new_worker()
         self._stop = threading.Event()
         self._work = threading.Event()
@@ -106,12 +148,22 @@ class JobWorker:
             return False
         store = self.stores.open()
         with store.write() as tx:
-            job = jobs.claim(tx, self.name, self.lease)
+            job = jobs.claim(tx, self.name, self.lease, self._last)
         if job is None:
+            self._known.clear()
             return False
-        log.info("job taken", job=job.id, pending=job.pending)
-        with suppress(UnknownRecord):  # it was cancelled and deleted meanwhile
-            work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, self._stop)
+        if job.id not in self._known:  # not at each turn: there are thousands
+            log.info("job taken", job=job.id, pending=job.pending)
+        self._known.add(job.id)
+        self._last = job.sequence
+        end = time.monotonic() + self.turn
+
+        def is_over() -> bool:
+            return self._stop.is_set() or time.monotonic() > end
+
+        # The job is named also in lines of the grader and its judge; it may be cancelled and deleted meanwhile.
+        with structlog.contextvars.bound_contextvars(job=job.id), suppress(UnknownRecord):
+            work_off(store, self.grading.grader(), job, self.name, self.metrics, self.lease, is_over)
         return True
 
 
@@ -122,28 +174,42 @@ def work_off(
     worker: str,
     metrics: Metrics,
     lease: timedelta = LEASE,
-    stop: threading.Event | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Job:
-    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `stop` is set.
+    """Grades the waiting rows of a job that `worker` has claimed, until none is left, it is lost, or `is_over`.
 
     Raises UnknownRecord when the job is not there any more.
     """
+    for _ in settled(store, grader, job, worker, metrics, lease):
+        if is_over():
+            break
+    return leave(store, job.id, worker)
+
+
+def settled(
+    store: Store, grader: Library, job: Job, worker: str, metrics: Metrics, lease: timedelta = LEASE
+) -> Iterator[None]:
+    """The same, a row a step, for who does not go through with all of them: `leave` says so when it is over."""
     renewed = time.monotonic()
     for row in _waiting(store, job.id):
-        if stop is not None and stop.is_set():
-            with store.write() as tx:
-                jobs.give_up(tx, job.id, worker)
-            return job
         if time.monotonic() - renewed > lease.total_seconds() / 3:
             with store.write() as tx:
                 if not jobs.renew(tx, job.id, worker, lease):
-                    return jobs.get(tx, job.id)  # cancelled, or someone else has it
+                    return  # cancelled, or someone else has it
             renewed = time.monotonic()
         settle(store, grader, job, row, metrics)
+        yield
+
+
+def leave(store: Store, job_id: str, worker: str) -> Job:
+    """Ends a job of which no row waits, and lets another worker go on with any other."""
     with store.write() as tx:
-        ended = jobs.finish(tx, job.id)
-    log.info("job ended", job=job.id, state=ended.state, graded=ended.graded, failed=ended.failed)
-    return ended
+        left = jobs.finish(tx, job_id)
+        if left.pending:
+            jobs.give_up(tx, job_id, worker)
+    if not left.pending:
+        log.info("job ended", job=job_id, state=left.state, graded=left.graded, failed=left.failed)
+    return left
 
 
 def settle(store: Store, grader: Library, job: Job, row: Row, metrics: Metrics) -> None:

@@ -18,7 +18,7 @@ from api.texts import say
 UPLOAD_PATH = "/v1/grades/batch"
 # What is still read of a body that is too large before the connection is closed.
 DISCARD_BYTES, DISCARD_SECONDS = 8 * 2**20, 1.0
-UPLOAD_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "text/csv", "multipart/form-data"})
+UPLOAD_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "text/csv"})
 
 
 class RequestLimits:
@@ -53,7 +53,9 @@ class RequestLimits:
         elif is_api and body and not is_upload and not _is_json(kind):
             detail = "Send the body as application/json (with that Content-Type header)."
             if scope["path"] == UPLOAD_PATH:
-                detail = "Send the body as application/json, application/x-ndjson, text/csv or multipart/form-data."
+                detail = (
+                    "Send the body as application/json, application/x-ndjson or text/csv (in the Content-Type header)."
+                )
             await self._refuse(scope, receive, send, 415, "Unsupported media type", detail)
         elif is_api and not is_upload and not _is_utf8(body):
             await self._refuse(scope, receive, send, 400, "Not UTF-8", "The body is not UTF-8; JSON must be.")

@@ -23,6 +23,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from api.errors import Page, unexpected
 from api.metrics import Metrics
+from api.places import places_of
 from api.rates import UNLIMITED, key_of
 from grader.errors import GraderError
 
@@ -148,15 +149,18 @@ class RequestLog:
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
         self.metrics.answered(scope["method"] if scope["method"] in METHODS else "other", route, status, seconds)
-        level = logging.DEBUG if scope["path"].startswith(UNLIMITED) and status < 500 else logging.INFO
+        # A service that starts is asked every second; why one never gets ready is a line of its own (api/state.py).
+        is_probe = scope["path"].startswith(UNLIMITED) and (status < 500 or scope["path"] == "/readyz")
+        made = {"job": scope["state"]["job"]} if "job" in scope["state"] else {}
         log.log(
-            level,
+            logging.DEBUG if is_probe else logging.INFO,
             "request",
             method=scope["method"][:20],
             route=route,
             status=status,
             milliseconds=round(seconds * 1000, 1),
             key=key_of(scope),
+            **made,
         )
 
 
@@ -168,8 +172,15 @@ class Broken(Exception):
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern of the route that answered, such as `/v1/grades/{grade_id}`: paths hold ids, and names of people."""
-    return str(getattr(scope.get("route"), "path", "none"))
+    """The pattern of the route that answered, such as `/v1/grades/{grade_id}`: paths hold ids, and names of people.
+
+    Of a request that was refused before: of the route that would have. `none` where there is none.
+    """
+    if "route" in scope:
+        return str(getattr(scope["route"], "path", "none"))
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    place = places_of(scope["app"]).find(method, scope["path"])
+    return "none" if place is None else place[1]
 
 
 def new_request_id() -> str:

@@ -53,7 +53,7 @@ class Metrics(Observer):
         self.queue_waiting = Gauge("grader_queue_waiting", "Answers waiting to be graded.", registry=registry)
         self.refused = Counter(
             "grader_refused",
-            "Requests refused with 429, by reason: queue, address or key.",
+            "Requests refused with 429, by reason: queue, backlog, address or key.",
             ["reason"],
             registry=registry,
         )
@@ -75,9 +75,12 @@ class Metrics(Observer):
         )
         self.judge_cost = Counter("grader_judge_cost", "Cost by the judge's price list.", ["judge"], registry=registry)
         self.job_rows = Counter("grader_job_rows", "Rows of batch jobs, by result.", ["result"], registry=registry)
+        self.job_rows_waiting = Gauge(
+            "grader_job_rows_waiting", "Rows of batch jobs that wait, in all processes.", registry=registry
+        )
         for stage in ("queue", "prepare", "judge"):
             self.stage_seconds.labels(stage)  # present from the first scrape, so that a rate has a beginning
-        for reason in ("queue", "address", "key"):
+        for reason in ("queue", "backlog", "address", "key"):
             self.refused.labels(reason)
         for outcome in ("graded", "needs_review", "not_gradable"):
             self.grades.labels(outcome)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import Depends, Request
 
@@ -41,7 +41,37 @@ class GradingQueue:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Waits for a place and holds it; raises Refused (429) when the line is full or does not move."""
-        await self._enter()
+        if self._places.locked() and self.in_line >= self.waiting:
+            raise self._refusal(say("refused.busy.full"))
+        if not await self._waited(self.patience):
+            raise self._refusal(say("refused.busy.waited", seconds=f"{self.patience:g}"))
+        with self._held():
+            yield
+
+    @asynccontextmanager
+    async def another_place(self, patience: float) -> AsyncIterator[bool]:
+        """A place for who was let in before, behind all who wait now; False, and none, when there was none in time."""
+        if patience <= 0 or not await self._waited(patience):
+            yield False
+            return
+        with self._held():
+            yield True
+
+    async def _waited(self, patience: float) -> bool:
+        self.in_line += 1
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(patience):
+                return await self._places.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self.in_line -= 1
+            self.metrics.waited(time.monotonic() - begun)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        self.in_hand += 1
         begun = time.monotonic()
         try:
             yield
@@ -49,21 +79,6 @@ class GradingQueue:
             self.in_hand -= 1
             self._places.release()
             self._mean += NEWEST * (time.monotonic() - begun - self._mean)
-
-    async def _enter(self) -> None:
-        if self._places.locked() and self.in_line >= self.waiting:
-            raise self._refusal(say("refused.busy.full"))
-        self.in_line += 1
-        begun = time.monotonic()
-        try:
-            async with asyncio.timeout(self.patience):
-                await self._places.acquire()
-        except TimeoutError:
-            raise self._refusal(say("refused.busy.waited", seconds=f"{self.patience:g}")) from None
-        finally:
-            self.in_line -= 1
-            self.metrics.waited(time.monotonic() - begun)
-        self.in_hand += 1
 
     def _refusal(self, reason: str) -> Refused:
         self.metrics.refuse("queue")

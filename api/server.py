@@ -44,7 +44,9 @@ def run(host: str | None = None, port: int | None = None, banks: Sequence[str] |
     if workers > 1:
         # Each worker process builds its own app from the environment, so the values must be the environment's.
         if given:
-            raise SystemExit("With --workers give host, port and banks as GRADER_HOST, GRADER_PORT and GRADER_BANK.")
+            raise SystemExit(
+                "Error: with --workers give host, port and banks as GRADER_HOST, GRADER_PORT and GRADER_BANK."
+            )
         uvicorn.run("api.server:create_worker", factory=True, workers=workers, **_options(settings))
         return
     with contextlib.suppress(KeyboardInterrupt):

@@ -11,13 +11,14 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self, TextIO
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from grader import strict_json
 from grader.assist import JudgeMode
 from grader.errors import GraderError, InvalidAnswer
 from grader.library import Library
@@ -28,6 +29,8 @@ Format = Literal["jsonl", "csv", "parquet"]
 PARQUET_ROWS = 1000  # rows read at a time
 # Characters; the csv module's own 131,072 is less than one grade with 40 criteria, and one long answer would end the run.
 LONGEST_CELL = 100_000_000
+# Semicolons are what spreadsheets save as CSV where the comma is the decimal sign.
+DELIMITERS = ",;\t"
 # Columns of a CSV or Parquet file; nested parts are JSON in their cell.
 SCALARS = ("id", "question_id", "outcome", "score", "max_score", "similarity", "coverage")
 NESTED = ("score_interval", "criteria", "misconceptions", "flags", "review_reasons", "feedback", "provenance", "error")
@@ -167,7 +170,7 @@ def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderErro
             if not line.strip():
                 continue
             try:
-                value = json.loads(line.decode("utf-8-sig"))
+                value = strict_json.loads(line.decode("utf-8-sig"))
             except (UnicodeDecodeError, ValueError, RecursionError) as error:
                 yield number, InvalidAnswer(f"line {number} is not JSON in UTF-8: {error}")
                 continue
@@ -177,9 +180,15 @@ def _jsonl_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderErro
 def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
-            for number, cells in enumerate(_csv_reader(file), start=1):
+            delimiter = _delimiter(source, file.readline())
+            file.seek(0)
+            for number, cells in enumerate(_csv_reader(file, delimiter), start=1):
                 if None in cells:
-                    yield number, InvalidAnswer(f"row {number} has more cells than the header; quote cells with commas")
+                    more = "has more cells than the header; quote cells that hold the separator"
+                    yield number, InvalidAnswer(f"row {number} {more}")
+                    continue
+                if None in cells.values():  # cut short: what is missing may have been the answer
+                    yield number, InvalidAnswer(f"row {number} has fewer cells than the header")
                     continue
                 yield number, _from_cells({key: value for key, value in cells.items() if value not in (None, "")})
     except UnicodeDecodeError as error:
@@ -188,19 +197,45 @@ def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]
         raise InvalidAnswer(f"{source} is not readable as CSV: {error}") from error
 
 
-def _csv_reader(file: TextIO) -> csv.DictReader[str]:
+def _csv_reader(file: TextIO, delimiter: str = ",") -> csv.DictReader[str]:
     csv.field_size_limit(LONGEST_CELL)
-    return csv.DictReader(file)
+    return csv.DictReader(file, delimiter=delimiter)
+
+
+def _delimiter(source: Path, header: str) -> str:
+    """What separates the columns, told by their names; raises InvalidAnswer when those that are needed are not there."""
+    if not header:
+        return ","
+    csv.field_size_limit(LONGEST_CELL)
+    read = {one: next(csv.reader([header], delimiter=one)) for one in DELIMITERS}
+    delimiter = next((one for one in DELIMITERS if _is_header(read[one])), None)
+    if delimiter is None:
+        raise _no_header(source, max(read.values(), key=len))
+    return delimiter
+
+
+def _is_header(columns: Collection[str]) -> bool:
+    return "answer" in columns and ("question_id" in columns or "question" in columns)
+
+
+def _no_header(source: Path, columns: Collection[str]) -> InvalidAnswer:
+    found = ", ".join(repr(name[:40]) for name in list(columns)[:10])
+    return InvalidAnswer(
+        f"{source} must have the columns 'answer' and 'question_id' or 'question', named in its first line and "
+        f"separated by commas, semicolons or tabs; found: {found}."
+    )
 
 
 def _parquet_rows(source: Path) -> Iterator[tuple[int, dict[str, Any] | GraderError]]:
     parquet = _parquet()
     number = 0
     try:
-        batches = parquet.ParquetFile(source).iter_batches(batch_size=PARQUET_ROWS)
+        file = parquet.ParquetFile(source)
     except ValueError as error:  # pyarrow's ArrowInvalid
         raise InvalidAnswer(f"{source} is not readable as Parquet: {error}") from error
-    for batch in batches:
+    if not _is_header(file.schema_arrow.names):
+        raise _no_header(source, file.schema_arrow.names)
+    for batch in file.iter_batches(batch_size=PARQUET_ROWS):
         for cells in batch.to_pylist():
             number += 1
             yield number, _from_cells({key: value for key, value in cells.items() if value is not None})
@@ -211,7 +246,7 @@ def _from_cells(cells: dict[str, Any]) -> dict[str, Any] | GraderError:
     cells.setdefault("answer", "")
     if isinstance(cells.get("question"), str):
         try:
-            cells["question"] = json.loads(cells["question"])
+            cells["question"] = strict_json.loads(cells["question"])
         except ValueError as error:
             return InvalidAnswer(f"the question column must hold JSON: {error}")
     elif isinstance(cells.get("question"), dict):  # a struct of Parquet holds null where a field was not given

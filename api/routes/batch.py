@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -11,14 +12,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller, CurrentCaller
+from api.bodies import StrictJson
 from api.config import Settings
 from api.errors import responses
 from api.grading import FreeKey, once, scope_of
-from api.jobs import JobWorker, grade_row, work_off
+from api.jobs import Backlog, JobWorker, grade_row, leave, settled
 from api.metrics import Metrics
-from api.queue import GradingPlace
+from api.queue import GradingQueue
 from api.routes.grades import IdempotencyKey
 from api.routes.jobs import RETRY_AFTER, JobView
 from api.state import LoadedGrader, OpenStore
@@ -28,11 +31,13 @@ from api.store.jobs import Job, NewRow, Result
 from api.uploads import SUFFIXES, BatchRequest, rows_of
 from grader.errors import GraderError
 from grader.library import Library
-from grader.schema import Grade
+from grader.schema import Grade, InlineQuestion, Question
 
 AT_ONCE = 64  # answers that are graded while the client waits: seconds on a CPU; more become a job
+# Seconds after which they become one, too: clients and proxies wait for 30 or more, and the row in hand may still take 20.
+PATIENCE = 10.0
 
-router = APIRouter(prefix="/v1/grades", tags=["grades"])
+router = APIRouter(prefix="/v1/grades", tags=["grades"], route_class=StrictJson)
 
 FILE = {"schema": {"type": "string"}}
 EXAMPLE = {
@@ -70,13 +75,14 @@ class BatchGrades(BaseModel):
 
 @router.post(
     "/batch",
-    dependencies=[FreeKey, GradingPlace],
+    dependencies=[FreeKey],
     response_model=BatchGrades,
     responses={
         **responses(400, 409, 413, 415, 422),
         202: {
             "model": JobView,
-            "description": "More than 64 answers, or a file: a job, found at `Location`.",
+            "description": "More than 64 answers, a file, or answers that take longer than 10 seconds: a job, found at "
+            "`Location`.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "The job."}},
             "links": {
                 "job": {"operationId": "show_job_v1_jobs__job_id__get", "parameters": {"job_id": "$response.body#/id"}}
@@ -85,9 +91,8 @@ class BatchGrades(BaseModel):
     },
     openapi_extra={"requestBody": {"content": dict.fromkeys(SUFFIXES, FILE)}},
 )
-def create_batch(
+async def create_batch(
     http: Request,
-    response: Response,
     batch: Annotated[BatchRequest, Body(examples=[EXAMPLE])],
     grader: LoadedGrader,
     store: OpenStore,
@@ -95,35 +100,65 @@ def create_batch(
     keep: Annotated[bool, Query(alias="store", description="For files; a JSON body says it itself.")] = True,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Grade many answers. Up to 64 in JSON are graded at once; more, or a file (JSON lines, CSV), become a job."""
+    """Grade many answers. Up to 64 in JSON are graded at once; more, or a file (JSON lines, CSV), become a job.
+
+    So does what is not graded within 10 seconds."""
     settings: Settings = http.app.state.settings
-    rows = rows_of(batch, http.headers.get("content-type", ""), settings.max_job_rows)
-    keep = keep and batch.store
-    at_once = batch.file() is None and len(rows) <= AT_ONCE
-    content = ["batch", keep, at_once, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
-    sent = _Sent(store, scope_of(caller), idempotency_key, content)
-    if at_once and not keep:
-        results, replayed = sent.once(
-            lambda: [_forgotten(grader, number, row, caller) for number, row in enumerate(rows)]
-        )
-        response.headers.update(sent.headers(replayed))
-        return BatchGrades(job=None, results=results)
-    worker = f"{jobs.REQUEST}{uuid.uuid4()}" if at_once else None
+    queue: GradingQueue = http.app.state.queue
+    backlog: Backlog = http.app.state.backlog
     lease = timedelta(seconds=settings.job_lease_seconds)
-    job, replayed = sent.job(
-        lambda tx: jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
-    )
-    if at_once and not replayed and worker is not None:
+    keep = keep and batch.store
+    async with queue.place():  # sent away like a single answer when there is no room, before anything is kept
+        content_type = http.headers.get("content-type", "")
+        rows = await run_in_threadpool(rows_of, batch, content_type, settings.max_job_rows)
+        at_once = batch.file() is None and len(rows) <= AT_ONCE
+        content = ["batch", keep, at_once, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
+        sent = _Sent(store, scope_of(caller), idempotency_key, content)
+        if at_once and not keep and idempotency_key is not None:  # in this one place: a claim has no steps
+            graded, replayed = await run_in_threadpool(sent.once, lambda: _all_forgotten(grader, rows))
+            return await run_in_threadpool(_shown, None, _outcomes(rows, graded), caller, sent.headers(replayed))
+    worker = f"{jobs.REQUEST}{uuid.uuid4()}" if at_once else None
+    job, replayed = None, False
+    if keep or not at_once:
+
+        def made(tx: Transaction) -> Job:
+            backlog.admit(tx, caller.key_id, len(rows))
+            return jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
+
+        # Without a place: it may have to wait for an equal request, which needs one for each of its rows.
+        job, replayed = await run_in_threadpool(sent.job, made)
+    if job is None:
+        graded = []
+        await _in_turn(queue, _forgotten(grader, rows, graded), settings)
+        if len(graded) == len(rows):
+            return await run_in_threadpool(_shown, None, _outcomes(rows, graded), caller, {})
+        job = await run_in_threadpool(_kept_after_all, store, backlog, caller, rows, graded)
+    elif worker is not None and not replayed:
         metrics: Metrics = http.app.state.metrics
-        job = work_off(store, grader, job, worker, metrics, lease)
+        await _in_turn(queue, settled(store, grader, job, worker, metrics, lease), settings)
+        job = await run_in_threadpool(leave, store, job.id, worker)
+    http.state.job = job.id  # for the log: lines of its workers name the job only
     if at_once and job.state == "done":
-        response.headers.update(sent.headers(replayed))
-        return BatchGrades(job=job.id, results=_results(store, job, caller))
+        results = await run_in_threadpool(_results, store, job)
+        return await run_in_threadpool(_shown, job.id, results, caller, sent.headers(replayed))
     runner: JobWorker | None = http.app.state.jobs
     if runner is not None:  # else the job waits until the service runs
         runner.wake()
     headers = {"location": f"/v1/jobs/{job.id}", "retry-after": RETRY_AFTER} | sent.headers(replayed)
     return JSONResponse(JobView.of(job).model_dump(mode="json"), 202, headers)
+
+
+async def _in_turn(queue: GradingQueue, steps: Iterator[None], settings: Settings) -> None:
+    """Takes the steps, each in a place of its own so that single answers come in between, while the client has patience."""
+    end = time.monotonic() + min(PATIENCE, settings.request_seconds / 2)
+    over = object()
+    while True:
+        async with queue.another_place(end - time.monotonic()) as mine:
+            if not mine or await run_in_threadpool(next, steps, over) is over:
+                return
+
+
+Graded = tuple[Question | InlineQuestion, Grade] | str  # a grade and its question, or why there is none
 
 
 @dataclass(frozen=True)
@@ -135,13 +170,13 @@ class _Sent:
     key: str | None
     content: Any
 
-    def once(self, graded: Callable[[], list[BatchResult]]) -> tuple[list[BatchResult], bool]:
+    def once(self, graded: Callable[[], list[Graded]]) -> tuple[list[Graded], bool]:
         """Results of which nothing is kept, and whether they were given before: then they are found anew, and are the same."""
         key = self.key
         if key is None:
             return graded(), False
 
-        def work(claim: Claim) -> list[BatchResult]:
+        def work(claim: Claim) -> list[Graded]:
             results = graded()
             with self.store.write() as tx:
                 idempotency.settle(tx, self.scope, key, claim)
@@ -173,17 +208,51 @@ class _Sent:
         return {} if self.key is None else {"idempotency-replayed": str(replayed).lower()}
 
 
-def _forgotten(grader: Library, number: int, row: NewRow, caller: Caller) -> BatchResult:
-    """The result of an answer of which nothing is kept."""
-    name = None if row.client_id is None else str(row.client_id)
-    try:
-        _, grade = grade_row(grader, row.request)
-    except GraderError as error:
-        return BatchResult(row=number, id=name, error=str(error))
-    return BatchResult(row=number, id=name, grade=grade.for_candidate() if caller.is_candidate else grade)
+def _forgotten(grader: Library, rows: list[NewRow], graded: list[Graded]) -> Iterator[None]:
+    """Grades answers of which nothing is kept, one a step."""
+    for row in rows:
+        try:
+            graded.append(grade_row(grader, row.request))
+        except GraderError as error:
+            graded.append(str(error))
+        yield
 
 
-def _results(store: Store, job: Job, caller: Caller) -> list[BatchResult]:
+def _all_forgotten(grader: Library, rows: list[NewRow]) -> list[Graded]:
+    graded: list[Graded] = []
+    for _ in _forgotten(grader, rows, graded):
+        pass
+    return graded
+
+
+def _outcomes(rows: list[NewRow], graded: list[Graded]) -> list[Result]:
+    return [
+        Result(number, row.client_id, "failed", found, None)
+        if isinstance(found, str)
+        else Result(number, row.client_id, "graded", None, found[1])
+        for number, (row, found) in enumerate(zip(rows, graded, strict=True))
+    ]
+
+
+def _kept_after_all(store: Store, backlog: Backlog, caller: Caller, rows: list[NewRow], graded: list[Graded]) -> Job:
+    """A job for answers that were to be graded at once and forgotten, with what is graded already."""
+    with store.write() as tx:
+        backlog.admit(tx, caller.key_id, len(rows) - len(graded))
+        job = jobs.create(tx, rows, key_id=caller.key_id, store=False)
+        for row, found in zip(jobs.pending(tx, job.id, len(graded)), graded, strict=True):
+            if isinstance(found, str):
+                jobs.fail(tx, row, found)
+            else:
+                jobs.complete(tx, row, found[1], question=found[0], store=False)
+        return jobs.get(tx, job.id)
+
+
+def _results(store: Store, job: Job) -> list[Result]:
     with store.read() as tx:
-        found = jobs.results(tx, job.id, limit=AT_ONCE)
-    return [BatchResult.of(result, caller) for result in found]
+        return jobs.results(tx, job.id, limit=AT_ONCE)
+
+
+def _shown(job_id: str | None, results: list[Result], caller: Caller, headers: dict[str, str]) -> Response:
+    """Written here, off the event loop, which has better things to do than to validate 64 grades."""
+    found = BatchGrades(job=job_id, results=[BatchResult.of(result, caller) for result in results])
+    return Response(found.model_dump_json(), headers=headers, media_type="application/json")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.access import Caller, CurrentCaller
+from api.bodies import StrictJson
 from api.errors import responses
 from api.grading import KEY_PATTERN, Candidate, FreeKey, Submission, grade_and_keep, grade_once, scope_of
 from api.queue import GradingPlace
@@ -17,7 +18,7 @@ from api.store import grades
 from grader.assist import JudgeMode
 from grader.schema import Grade, InlineQuestion, Outcome
 
-router = APIRouter(prefix="/v1/grades", tags=["grades"])
+router = APIRouter(prefix="/v1/grades", tags=["grades"], route_class=StrictJson)
 
 EXAMPLES = {
     "bank": {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from api.errors import NotReady, responses
 from api.metrics import Metrics
-from api.state import GraderState, LoadedGrader
+from api.state import GraderState, LoadedGrader, StoreState
+from api.store import StoreError, jobs
 
 router = APIRouter(tags=["operate"])
 
@@ -55,4 +58,11 @@ async def readyz(request: Request, grader: LoadedGrader) -> Ready:
 async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format. They hold no text, no ids and no names."""
     figures: Metrics = request.app.state.metrics
+    with suppress(StoreError):  # all other figures are there without the database
+        figures.job_rows_waiting.set(await run_in_threadpool(_waiting, request.app.state.stores))
     return Response(figures.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _waiting(stores: StoreState) -> int:
+    with stores.open().read() as tx:
+        return jobs.waiting(tx)

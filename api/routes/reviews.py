@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.access import CurrentCaller
+from api.bodies import StrictJson
 from api.errors import responses
 from api.routes.grades import GradeId, KeptGrade
 from api.state import OpenStore
 from api.store import agreement, grades
 from grader.schema import ExpectedVerdict
 
-router = APIRouter(prefix="/v1", tags=["reviews"])
+router = APIRouter(prefix="/v1", tags=["reviews"], route_class=StrictJson)
 
 # What people write: a name on one line without control characters, a reason on several.
 LINE = r"^[^\x00-\x1f\x7f]*$"

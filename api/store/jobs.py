@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, true, update
 
 from api.store import events, grades
 from api.store.engine import Transaction, insert_row
@@ -64,9 +64,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Job:
-    """A job and how far it is; `total` = pending + graded + failed + cancelled."""
+    """A job and how far it is; `total` = pending + graded + failed + cancelled. `sequence`: later jobs have higher ones."""
 
     id: str
+    sequence: int
     state: JobState
     store: bool
     key_id: str | None
@@ -128,6 +129,7 @@ def get(tx: Transaction, job_id: str, owner: str | None = None) -> Job:
     counts: dict[str, int] = {row.state: row.rows for row in tx.execute(states)}
     return Job(
         id=row.id,
+        sequence=row.sequence,
         state=row.state,
         store=row.store,
         key_id=row.key_id,
@@ -142,19 +144,40 @@ def get(tx: Transaction, job_id: str, owner: str | None = None) -> Job:
     )
 
 
+def waiting(tx: Transaction) -> int:
+    """How many rows of all jobs wait."""
+    return _waiting(tx, true())
+
+
+def waiting_of(tx: Transaction, key_id: str | None) -> int:
+    """How many rows wait of the jobs that were made with a key; None: without one."""
+    return _waiting(tx, jobs.c.key_id == key_id)
+
+
+def _waiting(tx: Transaction, whose: ColumnElement[bool]) -> int:
+    # By way of the jobs that are open: settled rows stay, and would have to be counted over.
+    counted = (
+        select(func.count())
+        .select_from(jobs.join(job_rows, job_rows.c.job_id == jobs.c.id))
+        .where(jobs.c.state.in_(("queued", "running")), job_rows.c.state == "pending", whose)
+    )
+    return int(tx.execute(counted).scalar_one())
+
+
 # ---- a worker's side -------------------------------------------------------------------------------------------------
 
 
-def claim(tx: Transaction, worker: str, lease: timedelta) -> Job | None:
-    """The oldest job that nobody works on, now `worker`'s until the lease ends; None when there is nothing to do.
+def claim(tx: Transaction, worker: str, lease: timedelta, after: int = 0) -> Job | None:
+    """A job that nobody works on, now `worker`'s until the lease ends; None when there is nothing to do.
 
+    It is the first one behind `after`, a job's sequence, and else the oldest: so who gives it the last one takes all in turn.
     A lease that ends much later than a lease lasts was taken before the clock was set back: it counts as ended.
     """
     free = or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= tx.now, jobs.c.lease_until > tx.now + 2 * lease)
     wanted = (
         select(jobs.c.id)
         .where(jobs.c.state.in_(("queued", "running")), or_(free, jobs.c.worker == worker))
-        .order_by(jobs.c.sequence)
+        .order_by(jobs.c.sequence <= after, jobs.c.sequence)
         .limit(1)
         .with_for_update(skip_locked=True)
     )

@@ -18,8 +18,9 @@ from fastapi.testclient import TestClient
 
 from api.access import ACCESS, ANYONE, PUBLIC
 from api.app import create_app
-from api.auth import COOKIE, places, session_cookie
+from api.auth import COOKIE, session_cookie
 from api.config import Settings
+from api.places import places
 from api.store import Store, grades, jobs, keys
 from api.store.keys import ROLES, Role
 from grader.pipeline import Grader

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +21,18 @@ from sqlalchemy import func, select
 
 from api.app import create_app
 from api.config import Settings
-from api.jobs import JobWorker, new_worker, work_off
+from api.errors import Refused
+from api.jobs import Backlog, JobWorker, new_worker, work_off
 from api.metrics import Metrics
 from api.state import GraderState, StoreState
-from api.store import Store, candidates, jobs, tables
+from api.store import Store, candidates, jobs, keys, tables
 from api.store.jobs import NewRow
+from grader.bank import load_bank
+from grader.calibration import load_calibration
+from grader.encoders.hashing import HashingEncoder
 from grader.library import Library
 from grader.pipeline import Grader
+from grader.schema import Grade
 
 Json = dict[str, Any]
 GOOD = "backward() adds to .grad instead of overwriting it, so zero_grad() clears the old gradients first."
@@ -122,6 +128,65 @@ def test_one_wrong_field_refuses_a_json_batch_and_is_named(service: TestClient) 
     assert service.post("/v1/grades/batch", json={"answers": []}).status_code == 422
 
 
+class SlowGrader(Grader):
+    """Takes a fifth of a second and remembers in which order it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(load_bank(), HashingEncoder(), load_calibration())
+        self.asked: list[str] = []
+
+    def grade(self, question: Any, answer: str, *others: Any) -> Grade:
+        self.asked.append(answer)
+        time.sleep(0.2)
+        return super().grade(question, answer, *others)
+
+
+@pytest.fixture
+def slow(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[TestClient, SlowGrader]]:
+    """A service that grades one answer at a time, and loses patience with a batch after a second, or half of the parameter."""
+    seconds = getattr(request, "param", 2)
+    grader = SlowGrader()
+    settings = Settings(database=f"sqlite:///{tmp_path}/slow.db", grading_slots=1, request_seconds=seconds)
+    with TestClient(create_app(settings, load=lambda: grader)) as client:
+        assert client.app.state.grading.wait(ENOUGH)  # type: ignore[attr-defined]
+        yield client, grader
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_small_batch_that_takes_long_becomes_a_job(slow: tuple[TestClient, SlowGrader], store: bool) -> None:
+    client, grader = slow
+    batch = [answer(0), answer(1, question_id="x"), *(answer(n) for n in range(2, 11))]
+    body = {"answers": batch, "store": store}
+    headers = {"idempotency-key": "slow"} if store else {}
+    response = client.post("/v1/grades/batch", json=body, headers=headers)
+    assert response.status_code == 202, response.text
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert job["graded"] > 0
+    done = ended(client, job["id"])
+    assert (done["state"], done["graded"], done["failed"]) == ("done", 10, 1)
+    assert [one["id"] for one in lines(client, job["id"])] == [f"a-{n}" for n in range(11)]
+    assert len(client.get("/v1/grades").json()["grades"]) == (10 if store else 0)
+    assert len(grader.asked) == len(set(grader.asked)) == 10
+    if store:
+        again = client.post("/v1/grades/batch", json=body, headers=headers)
+        assert (again.status_code, again.json()["job"]) == (200, job["id"])
+
+
+@pytest.mark.parametrize("slow", [60], indirect=True)
+def test_a_single_answer_comes_in_between_the_rows_of_a_batch(slow: tuple[TestClient, SlowGrader]) -> None:
+    client, grader = slow
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(client.post, "/v1/grades/batch", json={"answers": [answer(n) for n in range(20)]})
+        while not grader.asked:
+            time.sleep(0.01)
+        single = client.post("/v1/grades", json={"question_id": "zero-grad", "answer": "alone"})
+        assert not batch.done()
+        batch.result()
+    assert single.status_code == 200
+    assert grader.asked.index("alone") < 10
+
+
 # ---- jobs ------------------------------------------------------------------------------------------------------------
 
 
@@ -208,9 +273,83 @@ def test_a_file_that_is_none_and_a_batch_that_is_too_long(service: TestClient) -
     assert send("", "text/csv")[0] == 422
     assert send(b"id,answer\n" + b'x,"caf\xe9"', "text/csv")[0] == 422
     assert "UTF-8" in send(b"id,answer\n" + b'x,"caf\xe9"', "text/csv")[1]
-    assert send("a", "application/pdf")[0] == 415
+    for kind in ("application/pdf", "multipart/form-data; boundary=x"):
+        status, detail = send("a", kind)
+        assert (status, detail.split("(")[0]) == (
+            415,
+            "Send the body as application/json, application/x-ndjson or text/csv ",
+        )
+    status, detail = send("id;question_id;text\n1;zero-grad;x", "text/csv")
+    assert (status, detail[:32]) == (422, "The file must have the columns '")
+    assert "found: 'id', 'question_id', 'text'" in detail
     status, detail = send("\n".join(json.dumps(answer(n)) for n in range(201)), "application/x-ndjson")
     assert (status, "200 answers" in detail) == (413, True)
+
+
+def test_a_job_of_one_row_does_not_wait_for_all_rows_before_it(url: str, fast_grader: Grader) -> None:
+    stores, metrics = StoreState(url), Metrics()
+    state = GraderState(lambda: fast_grader, metrics)
+    state.start()
+    assert state.wait(ENOUGH)
+    with stores.open().write() as tx:
+        rows = [NewRow({"question_id": "zero-grad", "answer": f"{GOOD} {n}"}) for n in range(60)]
+        large, small = [jobs.create(tx, some) for some in (rows, rows[:1])]
+    worker = JobWorker(stores, state, metrics, turn=0)
+    worker.start()
+    end = time.monotonic() + ENOUGH
+    found: list[jobs.Job] = []
+    while time.monotonic() < end and not (found and found[1].state == "done"):
+        time.sleep(0.005)
+        with stores.open().read() as tx:
+            found = [jobs.get(tx, one.id) for one in (large, small)]
+    worker.stop()
+    stores.close()
+    assert found[1].state == "done"
+    assert found[0].pending > 40
+
+
+def test_no_more_rows_may_wait_than_there_is_room_for(url: str, fast_grader: Grader) -> None:
+    gate = threading.Event()
+
+    def load() -> Grader:
+        gate.wait(ENOUGH)
+        return fast_grader
+
+    with closing(Store.open(url)) as store, store.write() as tx:
+        own, other = [keys.create(tx, name, "admin") for name in ("own", "other")]
+        first = jobs.create(tx, [NewRow({"question_id": "zero-grad", "answer": GOOD})] * 3, key_id=own[0].id)
+        backlog = Backlog(of_key=5, in_all=8, metrics=Metrics())
+        backlog.admit(tx, own[0].id, 2)
+        backlog.admit(tx, other[0].id, 5)
+        for key, rows, words in ((own, 3, "one key may have 5"), (other, 6, "may have 8 answers")):
+            with pytest.raises(Refused, match=words):
+                backlog.admit(tx, key[0].id, rows)
+        assert jobs.waiting_of(tx, None) == 0
+    settings = Settings(database=url, max_waiting_rows=3)
+    with TestClient(create_app(settings, load=load), headers={"authorization": f"Bearer {own[1]}"}) as client:
+        assert "grader_job_rows_waiting 3.0" in client.get("/metrics").text
+        gate.set()
+        ended(client, first.id)
+        assert "grader_job_rows_waiting 0.0" in client.get("/metrics").text
+        # Nobody waits, so this one may come although it is larger.
+        content = "\n".join(json.dumps(answer(n)) for n in range(4))
+        sent = client.post("/v1/grades/batch", content=content, headers={"content-type": "application/jsonl"})
+        assert sent.status_code == 202
+
+
+def test_a_batch_on_a_full_line_is_told_when_to_come_back(slow: tuple[TestClient, SlowGrader]) -> None:
+    client, _ = slow
+    client.app.state.backlog = Backlog(1000, 70, client.app.state.metrics)  # type: ignore[attr-defined]
+    body, headers = {"answers": [answer(n) for n in range(65)]}, {"idempotency-key": "first"}
+    first = client.post("/v1/grades/batch", json=body, headers=headers)
+    refused = client.post("/v1/grades/batch", json=body, headers={"idempotency-key": "second"})
+    assert (first.status_code, refused.status_code) == (202, 429)
+    assert int(refused.headers["retry-after"]) > 0
+    assert "may have 70 answers waiting" in refused.json()["detail"]
+    assert client.post("/v1/grades/batch", json=body, headers=headers).json()["id"] == first.json()["id"]
+    assert 'grader_refused_total{reason="backlog"} 1.0' in client.get("/metrics").text
+    client.delete(f"/v1/jobs/{first.json()['id']}")
+    assert client.post("/v1/grades/batch", json=body, headers={"idempotency-key": "second"}).status_code == 202
 
 
 def test_a_job_can_be_cancelled(url: str, fast_grader: Grader) -> None:

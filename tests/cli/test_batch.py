@@ -181,12 +181,23 @@ def test_bad_rows_are_written_with_their_reason_and_stop_nothing(run: Run, tmp_p
 
 def test_lines_that_are_no_rows_are_named_by_their_number(run: Run, tmp_path: Path) -> None:
     sound = json.dumps(ROWS[0]).encode()
-    lines = [b"not json", b"[1, 2]", b"\xff\xfe", b'{"id": "cut', b"[" * 50_000, b"", b"null", sound]
+    lines = [
+        b"not json",
+        b"[1, 2]",
+        b"\xff\xfe",
+        b'{"id": "cut',
+        b"[" * 50_000,
+        b"",
+        b"null",
+        b'{"id": 1, "id": 2}',
+        sound,
+    ]
     (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
     result = run("grade", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     assert result.exit_code == 1
     found = read(tmp_path / "out.jsonl")
-    assert [row["id"] for row in found] == ["row-1", "row-2", "row-3", "row-4", "row-5", "row-7", "one"]
+    assert [row["id"] for row in found] == ["row-1", "row-2", "row-3", "row-4", "row-5", "row-7", "row-8", "one"]
+    assert "duplicate key 'id'" in found[-2]["error"]["message"]
     assert all("line" in row["error"]["message"] for row in found[:-1])
     assert found[-1]["question_id"] == "zero-grad"
 
@@ -237,19 +248,32 @@ def test_odd_csv_cells(run: Run, tmp_path: Path) -> None:
     text = (
         "id,question_id,question,answer\r\n"
         "more,zero-grad,,a,b,c\r\n"
-        "less,zero-grad\r\n"
+        "less,zero-grad,\r\n"
+        "empty,zero-grad,,\r\n"
         'json,,"{not json",x\r\n'
         f"huge,zero-grad,,{huge}\r\n"
         'lines,zero-grad,,"It clears\r\nthe ""old"" gradients, before backward."\r\n'
     )
     (tmp_path / "in.csv").write_text(text, encoding="utf-8", newline="")
     run("grade", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.jsonl")
-    more, less, broken, long, lines = read(tmp_path / "out.jsonl")
+    more, less, empty, broken, long, lines = read(tmp_path / "out.jsonl")
     assert "more cells than the header" in more["error"]["message"]
-    assert less["outcome"] == "not_gradable"
+    assert "row 2 has fewer cells than the header" in less["error"]["message"]
+    assert empty["outcome"] == "not_gradable"
     assert "must hold JSON" in broken["error"]["message"]
     assert long["error"]["code"] == "AnswerTooLong"
     assert lines["score"] is not None
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_table_as_spreadsheets_of_other_countries_save_it(run: Run, tmp_path: Path, delimiter: str) -> None:
+    with (tmp_path / "in.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, ("id", "question_id", "answer"), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerow(ROWS[0] | {"answer": "It adds up, so zero_grad() clears; then backward()."})
+    result = run("grade", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.jsonl")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "out.jsonl")[0]["score"] is not None
 
 
 # ---- files that cannot be used ---------------------------------------------------------------------------------------
@@ -273,6 +297,8 @@ def test_odd_csv_cells(run: Run, tmp_path: Path) -> None:
         ("in.jsonl", "there.parquet", "exists and is complete"),
         ("junk.parquet", "out.jsonl", "is not readable as Parquet"),
         ("latin.csv", "out.jsonl", "is not UTF-8 (byte 29)"),
+        ("mute.csv", "out.jsonl", "found: 'id', 'question_id', 'anwser'"),
+        ("mute.parquet", "out.jsonl", "found: 'question_id', 'anwser'"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_and_left_alone(
@@ -286,6 +312,8 @@ def test_a_file_that_cannot_be_used_is_named_and_left_alone(
     (tmp_path / "there.parquet").write_bytes(b"PAR1")
     (tmp_path / "junk.parquet").write_bytes(b"junk")
     (tmp_path / "latin.csv").write_bytes(b"id,question_id,answer\n1,zero-\xe9,x\n"[:21] + b"\n1,zero-\xe9,x\n")
+    (tmp_path / "mute.csv").write_text("id;question_id;anwser\n1;zero-grad;x\n")
+    parquet.write_table(pyarrow.table({"question_id": ["zero-grad"], "anwser": ["x"]}), tmp_path / "mute.parquet")
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "folder.csv").mkdir()
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}

@@ -74,6 +74,12 @@ def test_a_port_that_is_taken_is_one_line(command: Command) -> None:
     assert "Traceback" not in message
 
 
+def test_an_address_for_several_workers_is_refused_like_any_error(command: Command) -> None:
+    found = command("serve", "--workers", "2", "--host", "127.0.0.1")
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1].startswith(b"Error: with --workers give host")
+
+
 def test_a_port_that_is_none_is_no_traceback(command: Command) -> None:
     result = command("serve", "--port", "70000")
     assert result.returncode != 0

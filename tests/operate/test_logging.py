@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging as std
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,12 +16,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import IntegrityError
 
 from api import logging
+from api.app import create_app
 from grader.bank import load_bank
 from grader.calibration import load_calibration
 from grader.encoders.hashing import HashingEncoder
 from grader.errors import InvalidQuestion
 from grader.judges.scripted import ScriptedJudge
 from grader.pipeline import Grader
+from grader.schema import Grade
 
 MakeService = Callable[..., TestClient]
 Json = dict[str, Any]
@@ -69,6 +72,63 @@ def test_ids_of_paths_are_not_logged(service: MakeService, log: Callable[[], lis
     client.get(f"/{MARKER}/nothing-there")
     routes = [line["route"] for line in of_requests(log())]
     assert routes == ["/v1/grades/{grade_id}", "/v1/questions/{question_id}", "none"]
+
+
+def test_what_is_refused_before_it_is_routed_is_logged_and_counted_by_its_route(
+    service: MakeService, log: Callable[[], list[Json]]
+) -> None:
+    client = service(max_body_bytes=1024, rate_per_address=4, client=("192.0.2.1", 1))
+    client.get(f"/v1/grades/{MARKER}")
+    client.head(f"/v1/questions/{MARKER}")
+    local = service(max_body_bytes=1024)
+    local.post("/v1/grades", content="x" * 2000)
+    local.post(f"/v1/grades/{MARKER}/override", content="x", headers={"content-type": "text/plain"})
+    local.post(f"/questions/{MARKER}", headers={"sec-fetch-site": "cross-site"})
+    for _ in range(3):
+        limited = client.get(f"/v1/jobs/{MARKER}")
+    assert limited.status_code == 429
+    found = [(line["route"], line["status"]) for line in of_requests(log())]
+    assert found[:5] == [
+        ("/v1/grades/{grade_id}", 401),
+        ("/v1/questions/{question_id}", 401),
+        ("/v1/grades", 413),
+        ("/v1/grades/{grade_id}/override", 415),
+        ("/questions/{question_id}", 403),
+    ]
+    assert found[-1] == ("/v1/jobs/{job_id}", 429)
+    assert 'route="/v1/grades",status="413"' in local.get("/metrics").text
+
+
+class TalkativeGrader(Grader):
+    """Says something at each answer."""
+
+    def grade(self, *arguments: Any, **named: Any) -> Grade:
+        std.getLogger("grader").warning("talk")
+        return super().grade(*arguments, **named)
+
+
+def test_lines_of_a_job_name_it_and_so_does_that_of_its_request(
+    service: MakeService, log: Callable[[], list[Json]]
+) -> None:
+    client = service(grader=TalkativeGrader(load_bank(), HashingEncoder(), load_calibration()))
+    headers = {"content-type": "text/csv"}
+    rows = "question_id,answer\nzero-grad,It clears.\n"
+    made = client.post("/v1/grades/batch", content=rows, headers=headers)
+    for _ in range(600):
+        if client.get(f"/v1/jobs/{made.json()['id']}").json()["state"] == "done":
+            break
+        time.sleep(0.05)
+    lines = log()
+    request = next(line for line in of_requests(lines) if line["request_id"] == made.headers["x-request-id"])
+    assert (request["status"], request["job"]) == (202, made.json()["id"])
+    of_job = {line["event"] for line in lines if line.get("job") == made.json()["id"]}
+    assert {"job taken", "talk"} <= of_job
+
+
+def test_who_asks_whether_the_service_is_ready_is_no_news(usual: TestClient, log: Callable[[], list[Json]]) -> None:
+    app = create_app(usual.app.state.settings)  # type: ignore[attr-defined]
+    assert TestClient(app).get("/readyz").status_code == 503  # nothing was started
+    assert [line["level"] for line in of_requests(log())] == ["debug"]
 
 
 def test_no_answer_is_ever_logged(service: MakeService, log: Callable[[], list[Json]]) -> None:

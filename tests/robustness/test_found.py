@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+
+from api.docs import ROOT
 
 REFERENCE = "Air scatters blue light more than red light."
 
@@ -35,3 +38,16 @@ def test_points_that_would_be_scaled_to_nothing_are_refused(client: TestClient, 
     assert response.status_code == status, response.text
     if status == 422:
         assert response.json()["errors"][0]["field"] == "question.criteria.39.points"
+
+
+DOCUMENT = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))["paths"]
+TAKES_JSON = [path for path, methods in DOCUMENT.items() for one in methods.values() if "requestBody" in one]
+
+
+@pytest.mark.parametrize("path", TAKES_JSON)
+@pytest.mark.parametrize("key", ["reason", "\\ud800"])
+def test_a_key_that_is_there_twice_is_refused_and_named(client: TestClient, path: str, key: str) -> None:
+    body = f'{{"answers": [{{"{key}": 1, "x": 2, "{key}": 3}}]}}'
+    response = client.post(path.format(grade_id="grd_1"), content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["detail"] == f"The body is not valid JSON: duplicate key '{key}'"
