@@ -120,17 +120,18 @@ def prepare(
         layers = encoder.encode_layers(texts)
     vectors = encoder.encode(texts) if layers is None else np.ascontiguousarray(layers[:, -1])
     answer_vectors = AnswerVectors(inspection.segments, vectors[1:], vectors[:1])
+    elsewhere = [guards.off_topic(index, answer_vectors, neighbours)]
+    if trained.heads is not None:  # the rubric has many wordings, and the encoder is the one the limit is for
+        elsewhere.append(guards.far_from_rubric(index, answer_vectors))
     logits = None
     if trained.reader is not None and trained.heads is not None and layers is not None:
-        # What says nothing must not move how the rest is read.
-        said = [text for text, counts in zip(texts[1:], speaks(trained.heads, layers[1:]), strict=True) if counts]
+        # What says nothing must not move how the rest is read; what may be about something else is read whole.
+        counts = speaks(trained.heads, layers[1:]) | any(elsewhere)
+        said = [text for text, one in zip(texts[1:], counts, strict=True) if one]
         logits = trained.reader.read(index.question.id, " ".join(said) or texts[0])
     case = Case(
         index, text, answer_vectors, None if layers is None else layers[1:], trained.heads, logits, trained.pair
     )
-    elsewhere = [guards.off_topic(index, case.vectors, neighbours)]
-    if trained.heads is not None:  # the rubric has many wordings, and the encoder is the one the limit is for
-        elsewhere.append(guards.far_from_rubric(index, case.vectors))
     return Prepared(index, text, (*inspection.flags, *filter(None, elsewhere)), case)
 
 
