@@ -210,7 +210,8 @@ class GivenUp:
 GIVEN_UP = GivenUp()
 
 
-async def _until_free(request: Request) -> None:
+async def until_free(request: Request) -> None:
+    """Waits, without a place or a thread, for an equal request that is in work; raises Refused (409) when it does not end."""
     key, caller = request.headers.get("idempotency-key"), request.scope.get("state", {}).get("caller")
     if caller is None or key is None or _KEY.fullmatch(key) is None:  # the route says what is wrong with it
         return
@@ -236,4 +237,4 @@ def scope_of(caller: Caller) -> str:
 
 # Dependency of a route that grades once for a key, before its place in the queue: requests that only wait for one that is
 # in work, or whose process was killed in the middle, would otherwise fill all places.
-FreeKey = Depends(_until_free)
+FreeKey = Depends(until_free)

@@ -41,6 +41,8 @@ RETRY = 60  # seconds after which to ask again whether there is room for a job
 
 log = logging.get("api.jobs")
 
+Graded = tuple[Question | InlineQuestion, Grade] | str  # a grade and its question, or why there is none
+
 
 def new_worker() -> str:
     """A name no other worker has or had: a process that restarts must not take its dead self for alive."""
@@ -61,6 +63,17 @@ def grade_row(grader: Library, request: Mapping[str, Any]) -> tuple[Question | I
     question = asked(grader, request)
     named = question if isinstance(question, InlineQuestion) else question.id
     return question, grader.grade(named, str(request["answer"]), request.get("judge"))
+
+
+def outcome(grader: Library, request: Mapping[str, Any]) -> Graded:
+    """The same, or the reason in its place; what nobody foresaw must not stop the other rows, nor be tried for ever."""
+    try:
+        return grade_row(grader, request)
+    except GraderError as error:
+        return str(error)
+    except Exception as error:
+        log.error("row failed", exc_info=error)
+        return "Something went wrong here; the service's log has the details."
 
 
 class RowProblem(GraderError):
@@ -214,18 +227,12 @@ def leave(store: Store, job_id: str, worker: str) -> Job:
 
 def settle(store: Store, grader: Library, job: Job, row: Row, metrics: Metrics) -> None:
     """Grades one row and keeps what came of it; when another worker was faster, nothing is kept twice."""
-    try:
-        question, grade = grade_row(grader, row.request)
-    except GraderError as error:
-        _fail(store, row, str(error), metrics)
-        return
-    except Exception as error:
-        # One row that nobody foresaw must not stop the others, nor be tried for ever.
-        log.error("row failed", job=job.id, row=row.row, exc_info=error)
-        _fail(store, row, "Something went wrong here; the service's log has the details.", metrics)
+    found = outcome(grader, row.request)
+    if isinstance(found, str):
+        _fail(store, row, found, metrics)
         return
     with store.write() as tx:
-        kept = jobs.complete(tx, row, grade, question=question, key_id=job.key_id, store=job.store)
+        kept = jobs.complete(tx, row, found[1], question=found[0], key_id=job.key_id, store=job.store)
     if kept is not None:
         metrics.job_rows.labels("graded").inc()
 

@@ -39,13 +39,16 @@ class GradingQueue:
         metrics.queue_waiting.set_function(lambda: self.in_line)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Waits for a place and holds it; raises Refused (429) when the line is full or does not move."""
+    async def place(self, *, grades: bool = True) -> AsyncIterator[None]:
+        """Waits for a place and holds it; raises Refused (429) when the line is full or does not move.
+
+        `grades`: for a grade, whose time says how long those in line will wait.
+        """
         if self._places.locked() and self.in_line >= self.waiting:
             raise self._refusal(say("refused.busy.full"))
         if not await self._waited(self.patience):
             raise self._refusal(say("refused.busy.waited", seconds=f"{self.patience:g}"))
-        with self._held():
+        with self._held(grades):
             yield
 
     @asynccontextmanager
@@ -54,7 +57,7 @@ class GradingQueue:
         if patience <= 0 or not await self._waited(patience):
             yield False
             return
-        with self._held():
+        with self._held(True):
             yield True
 
     async def _waited(self, patience: float) -> bool:
@@ -70,7 +73,7 @@ class GradingQueue:
             self.metrics.waited(time.monotonic() - begun)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _held(self, grades: bool) -> Iterator[None]:
         self.in_hand += 1
         begun = time.monotonic()
         try:
@@ -78,7 +81,8 @@ class GradingQueue:
         finally:
             self.in_hand -= 1
             self._places.release()
-            self._mean += NEWEST * (time.monotonic() - begun - self._mean)
+            if grades:
+                self._mean += NEWEST * (time.monotonic() - begun - self._mean)
 
     def _refusal(self, reason: str) -> Refused:
         self.metrics.refuse("queue")

@@ -112,7 +112,7 @@ class AnswerVectors:
         return Spans(
             ranges,
             with_neighbours(self.vectors),
-            [_tokens(text) for text in texts],
+            [stems(text) for text in texts],
             [_negated(text) for text in texts],
             [function_share(text) for text in texts],
         )
@@ -171,10 +171,10 @@ def _criterion_row(
     support = float(right[number, best])
     vector = spans.vectors[best]
     nearest_right = int(np.argmax(criterion.right @ vector))
-    right_tokens = _tokens(criterion.right_texts[nearest_right])
+    right_tokens = stems(criterion.right_texts[nearest_right])
     wrong_tokens: frozenset[str] = frozenset()
     if len(criterion.wrong):
-        wrong_tokens = _tokens(criterion.wrong_texts[int(np.argmax(criterion.wrong @ vector))])
+        wrong_tokens = stems(criterion.wrong_texts[int(np.argmax(criterion.wrong @ vector))])
     others = np.delete(right[:, best], number)
     row = {
         "support": support,
@@ -199,10 +199,10 @@ def measure_reference(index: QuestionIndex, answer: AnswerVectors) -> NDArray[np
     Leaving out what the question says already is what short-answer grading calls question demoting (Mohler et al. 2011).
     """
     said = frozenset().union(*answer.spans.tokens)
-    asked = _tokens(index.question.prompt)
+    asked = stems(index.question.prompt)
     rows = []
     for criterion in index.question.criteria:
-        wanted = _tokens(criterion.statement)
+        wanted = stems(criterion.statement)
         new = wanted - asked
         rows.append([len(part & said) / len(part) if part else 0.5 for part in (wanted, new)])
     return np.array(rows)
@@ -249,7 +249,7 @@ def _negated(text: str) -> bool:
 
 
 @lru_cache(maxsize=50_000)
-def _tokens(text: str) -> frozenset[str]:
+def stems(text: str) -> frozenset[str]:
     """Stems of the content words; `optimizer.zero_grad` also counts as its parts."""
     parts = {part for word in words(text) for part in (word, *re.split(r"[._']", word))}
     return frozenset(_stem(part) for part in parts if part and part not in FUNCTION_WORDS)
@@ -280,7 +280,7 @@ def _rarity(index: QuestionIndex) -> dict[str, float]:
     """Inverse document frequency of stems over the question's criteria, each with its wordings as one document."""
     counts: Counter[str] = Counter()
     for criterion in index.criteria:
-        counts.update(frozenset().union(*(_tokens(text) for text in criterion.right_texts)))
+        counts.update(frozenset().union(*(stems(text) for text in criterion.right_texts)))
     total = len(index.criteria)
     return {token: math.log((total + 1) / (count + 0.5)) for token, count in counts.items()}
 

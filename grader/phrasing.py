@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grader.assist import Assistant
 from grader.errors import JudgeUnavailable
-from grader.evidence import FUNCTION_WORDS, _tokens
+from grader.evidence import FUNCTION_WORDS, stems
 from grader.judges.language import Usage
 from grader.judges.prompting import InvalidReply, first_json, without_private
 from grader.schema import CriterionResult, EvidenceSpan, MisconceptionResult, Question
@@ -60,7 +60,7 @@ _FOREIGN = re.compile(
 _SENTENCES = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)]))\s+")
 _CLAUSES = re.compile(r"(?<=;)\s+")
 # Words of any feedback and any question: they speak of no subject.
-_SPEAKING = _tokens(
+_SPEAKING = stems(
     """again another answer ask attention bit carefully case check clear clearly compare consider correct correctly cover
     covered describe detail details difference different discuss exactly example explain explained explanation fact
     forgot give go goes good great happen happens help idea imagine important incorrect interesting know leave line
@@ -215,7 +215,7 @@ def _terms(text: str) -> list[str]:
 
 def _is_tied(question: Question, text: str, allowed: Sequence[str]) -> bool:
     """Whether a text shares a word with what it is about, and most of what it says is of the question's subject."""
-    said, about = _tokens(text) - _SPEAKING, frozenset[str]().union(*map(_tokens, allowed))
+    said, about = stems(text) - _SPEAKING, frozenset[str]().union(*map(stems, allowed))
     on_subject = said & (about | _subject(question))
     return bool(_content([text]) & _content(allowed)) and len(on_subject) > LEAST_ON_SUBJECT * len(said)
 
@@ -224,7 +224,7 @@ def _subject(question: Question) -> frozenset[str]:
     texts = [question.prompt, *question.reference_answers]
     texts += [text for one in question.criteria for text in (one.statement, one.hint or "", *one.exemplars)]
     texts += [text for one in question.misconceptions for text in (one.statement, one.correction)]
-    return frozenset[str]().union(*map(_tokens, texts))
+    return frozenset[str]().union(*map(stems, texts))
 
 
 def _content(texts: Iterable[str]) -> frozenset[str]:

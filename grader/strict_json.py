@@ -19,10 +19,11 @@ class DuplicateKey(json.JSONDecodeError):
 
 def loads(text: str | bytes) -> Any:
     """As `json.loads`; raises DuplicateKey, a ValueError like what it raises itself."""
-    return json.loads(text, object_pairs_hook=_unique)
+    return json.loads(text, object_pairs_hook=unique)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these pairs, for `object_pairs_hook`; raises DuplicateKey."""
     found = dict(pairs)
     if len(found) < len(pairs):
         [(key, _), *_rest] = Counter(key for key, _ in pairs).most_common(1)

@@ -18,20 +18,20 @@ from api.access import Caller, CurrentCaller
 from api.bodies import StrictJson
 from api.config import Settings
 from api.errors import responses
-from api.grading import FreeKey, once, scope_of
-from api.jobs import Backlog, JobWorker, grade_row, leave, settled
+from api.grading import FreeKey, once, scope_of, until_free
+from api.jobs import Backlog, Graded, JobWorker, leave, outcome, settled
 from api.metrics import Metrics
 from api.queue import GradingQueue
 from api.routes.grades import IdempotencyKey
 from api.routes.jobs import RETRY_AFTER, JobView
 from api.state import LoadedGrader, OpenStore
-from api.store import Store, Transaction, idempotency, jobs
+from api.store import Conflict, Store, Transaction, idempotency, jobs
+from api.store.errors import UnknownRecord
 from api.store.idempotency import Claim
 from api.store.jobs import Job, NewRow, Result
 from api.uploads import SUFFIXES, BatchRequest, rows_of
-from grader.errors import GraderError
 from grader.library import Library
-from grader.schema import Grade, InlineQuestion, Question
+from grader.schema import Grade
 
 AT_ONCE = 64  # answers that are graded while the client waits: seconds on a CPU; more become a job
 # Seconds after which they become one, too: clients and proxies wait for 30 or more, and the row in hand may still take 20.
@@ -104,39 +104,42 @@ async def create_batch(
 
     So does what is not graded within 10 seconds."""
     settings: Settings = http.app.state.settings
+    end = time.monotonic() + min(PATIENCE, settings.request_seconds / 2)
     queue: GradingQueue = http.app.state.queue
     backlog: Backlog = http.app.state.backlog
     lease = timedelta(seconds=settings.job_lease_seconds)
     keep = keep and batch.store
-    async with queue.place():  # sent away like a single answer when there is no room, before anything is kept
+    async with queue.place(
+        grades=False
+    ):  # sent away like a single answer when there is no room, before anything is kept
         content_type = http.headers.get("content-type", "")
         rows = await run_in_threadpool(rows_of, batch, content_type, settings.max_job_rows)
         at_once = batch.file() is None and len(rows) <= AT_ONCE
         content = ["batch", keep, at_once, [[dict(row.request), row.client_id, row.candidate] for row in rows]]
         sent = _Sent(store, scope_of(caller), idempotency_key, content)
-        if at_once and not keep and idempotency_key is not None:  # in this one place: a claim has no steps
-            graded, replayed = await run_in_threadpool(sent.once, lambda: _all_forgotten(grader, rows))
-            return await run_in_threadpool(_shown, None, _outcomes(rows, graded), caller, sent.headers(replayed))
+    await until_free(http)  # an equal request may have come in meanwhile, and needs places and threads for its rows
     worker = f"{jobs.REQUEST}{uuid.uuid4()}" if at_once else None
     job, replayed = None, False
     if keep or not at_once:
 
         def made(tx: Transaction) -> Job:
-            backlog.admit(tx, caller.key_id, len(rows))
+            if not at_once:
+                backlog.admit(tx, caller.key_id, len(rows))
             return jobs.create(tx, rows, key_id=caller.key_id, store=keep, worker=worker, lease=lease)
 
-        # Without a place: it may have to wait for an equal request, which needs one for each of its rows.
         job, replayed = await run_in_threadpool(sent.job, made)
+    else:
+        replayed = await run_in_threadpool(sent.seen)
     if job is None:
-        graded = []
-        await _in_turn(queue, _forgotten(grader, rows, graded), settings)
+        graded: list[Graded] = []
+        await _in_turn(queue, _forgotten(grader, rows, graded), end)
         if len(graded) == len(rows):
-            return await run_in_threadpool(_shown, None, _outcomes(rows, graded), caller, {})
-        job = await run_in_threadpool(_kept_after_all, store, backlog, caller, rows, graded)
+            return await run_in_threadpool(_shown, None, _outcomes(rows, graded), caller, sent.headers(replayed))
+        job = await run_in_threadpool(_kept_after_all, store, caller.key_id, rows, graded)
     elif worker is not None and not replayed:
         metrics: Metrics = http.app.state.metrics
-        await _in_turn(queue, settled(store, grader, job, worker, metrics, lease), settings)
-        job = await run_in_threadpool(leave, store, job.id, worker)
+        await _in_turn(queue, settled(store, grader, job, worker, metrics, lease), end)
+        job = await run_in_threadpool(_left, store, job.id, worker)
     http.state.job = job.id  # for the log: lines of its workers name the job only
     if at_once and job.state == "done":
         results = await run_in_threadpool(_results, store, job)
@@ -148,17 +151,13 @@ async def create_batch(
     return JSONResponse(JobView.of(job).model_dump(mode="json"), 202, headers)
 
 
-async def _in_turn(queue: GradingQueue, steps: Iterator[None], settings: Settings) -> None:
-    """Takes the steps, each in a place of its own so that single answers come in between, while the client has patience."""
-    end = time.monotonic() + min(PATIENCE, settings.request_seconds / 2)
+async def _in_turn(queue: GradingQueue, steps: Iterator[None], end: float) -> None:
+    """Takes the steps, each in a place of its own so that single answers come in between, until `end` (time.monotonic())."""
     over = object()
     while True:
         async with queue.another_place(end - time.monotonic()) as mine:
             if not mine or await run_in_threadpool(next, steps, over) is over:
                 return
-
-
-Graded = tuple[Question | InlineQuestion, Grade] | str  # a grade and its question, or why there is none
 
 
 @dataclass(frozen=True)
@@ -170,19 +169,17 @@ class _Sent:
     key: str | None
     content: Any
 
-    def once(self, graded: Callable[[], list[Graded]]) -> tuple[list[Graded], bool]:
-        """Results of which nothing is kept, and whether they were given before: then they are found anew, and are the same."""
+    def seen(self) -> bool:
+        """Whether a batch of which nothing is kept was sent before: then it is graded anew, and gets the same."""
         key = self.key
         if key is None:
-            return graded(), False
+            return False
 
-        def work(claim: Claim) -> list[Graded]:
-            results = graded()
+        def work(claim: Claim) -> None:
             with self.store.write() as tx:
                 idempotency.settle(tx, self.scope, key, claim)
-            return results
 
-        return once(self.store, work, lambda _: graded(), scope=self.scope, key=key, body=self.content)
+        return once(self.store, work, lambda _: None, scope=self.scope, key=key, body=self.content)[1]
 
     def job(self, made: Callable[[Transaction], Job]) -> tuple[Job, bool]:
         """The job with these rows, and whether it was there before."""
@@ -211,18 +208,8 @@ class _Sent:
 def _forgotten(grader: Library, rows: list[NewRow], graded: list[Graded]) -> Iterator[None]:
     """Grades answers of which nothing is kept, one a step."""
     for row in rows:
-        try:
-            graded.append(grade_row(grader, row.request))
-        except GraderError as error:
-            graded.append(str(error))
+        graded.append(outcome(grader, row.request))
         yield
-
-
-def _all_forgotten(grader: Library, rows: list[NewRow]) -> list[Graded]:
-    graded: list[Graded] = []
-    for _ in _forgotten(grader, rows, graded):
-        pass
-    return graded
 
 
 def _outcomes(rows: list[NewRow], graded: list[Graded]) -> list[Result]:
@@ -234,11 +221,17 @@ def _outcomes(rows: list[NewRow], graded: list[Graded]) -> list[Result]:
     ]
 
 
-def _kept_after_all(store: Store, backlog: Backlog, caller: Caller, rows: list[NewRow], graded: list[Graded]) -> Job:
+def _left(store: Store, job_id: str, worker: str) -> Job:
+    try:
+        return leave(store, job_id, worker)
+    except UnknownRecord:
+        raise Conflict("The job was stopped and deleted while it was graded.") from None
+
+
+def _kept_after_all(store: Store, key_id: str | None, rows: list[NewRow], graded: list[Graded]) -> Job:
     """A job for answers that were to be graded at once and forgotten, with what is graded already."""
     with store.write() as tx:
-        backlog.admit(tx, caller.key_id, len(rows) - len(graded))
-        job = jobs.create(tx, rows, key_id=caller.key_id, store=False)
+        job = jobs.create(tx, rows, key_id=key_id, store=False)
         for row, found in zip(jobs.pending(tx, job.id, len(graded)), graded, strict=True):
             if isinstance(found, str):
                 jobs.fail(tx, row, found)

@@ -122,7 +122,9 @@ class Store:
         with explained():
             connection = self.engine.raw_connection()  # SQLAlchemy would begin a transaction
             try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                is_busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                if is_busy:  # which is no error
+                    logger.warning("the write-ahead log cannot be emptied now: somebody reads")
             except sqlite3.Error as error:
                 logger.warning("the write-ahead log cannot be emptied now: %s", error)
             finally:

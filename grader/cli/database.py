@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from api.config import Settings
+from api.config import read_settings
 from api.store import Store, backup, candidates, events, migrate
 from api.store.engine import address
 from grader.cli import output
@@ -29,8 +29,9 @@ def opened(url: str | None, *, upgrade: bool = True, create: bool = False) -> It
 
     Only with `create` a file is made that is not there: of a mistyped path, it would look like a database that is empty.
     """
+    url = url or read_settings().database
     print(f"Database: {named(url)}", file=sys.stderr)
-    store = Store.open(url or Settings().database, upgrade=upgrade, create=create)
+    store = Store.open(url, upgrade=upgrade, create=create)
     try:
         yield store
     finally:
@@ -39,7 +40,7 @@ def opened(url: str | None, *, upgrade: bool = True, create: bool = False) -> It
 
 def named(url: str | None) -> str:
     """What the database of a command is called; without its password."""
-    return address(url or Settings().database)
+    return address(url or read_settings().database)
 
 
 def upgrade(url: str | None) -> None:

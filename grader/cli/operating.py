@@ -173,14 +173,14 @@ def regrade(
     database: DatabaseOption = None,
 ) -> None:
     """Grade every stored answer again with these banks: who would get another grade, and why. People's overrides stand."""
-    from api.config import Settings
+    from api.config import read_settings
     from grader.cli import grading, output, regrading
     from grader.cli.database import opened
 
     if dry_run == write:
         raise typer.BadParameter("give either --dry-run or --write")
     with opened(database) as store:
-        settings = Settings()
+        settings = read_settings()
         judge: JudgeMode | None = "auto" if settings.llm_backend != "none" else None
         grader = grading.load_library(bank or settings.bank, encoder, device, judge)
         raise typer.Exit(regrading.regrade(store, grader, question, write=write, as_json=output.wants_json(json)))

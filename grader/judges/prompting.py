@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from grader import strict_json
 from grader.bank import content_hash
 from grader.judges import Case
 from grader.schema import Criterion, EvidenceSpan, Judgement, Question
@@ -289,7 +290,7 @@ def first_json(text: str) -> object:
     text = text.rsplit("</think>", 1)[-1]
     if "<think>" in text.partition("{")[0]:  # what is in there was only considered
         raise InvalidReply("its thoughts do not end")
-    decoder = json.JSONDecoder(object_pairs_hook=_each_once)
+    decoder = json.JSONDecoder(object_pairs_hook=strict_json.unique)  # of two verdicts neither is believed
     for match in re.finditer(r"\{", text):
         try:
             found: object = decoder.raw_decode(text, match.start())[0]
@@ -297,13 +298,6 @@ def first_json(text: str) -> object:
             continue
         return found
     raise InvalidReply("it holds no JSON object")
-
-
-def _each_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")  # of two verdicts neither is believed
-    return found
 
 
 def judgement(case: Case, shown: Shown, criterion: Criterion, reply: VerdictReply) -> Judgement:

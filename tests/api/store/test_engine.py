@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,18 @@ def test_a_new_file_that_another_service_is_writing_is_waited_for(tmp_path: Path
     with store.read() as tx:
         assert tx.execute(text("PRAGMA journal_mode")).scalar() == "wal"
     store.close()
+
+
+def test_a_log_that_somebody_reads_is_emptied_the_next_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "grades.db"
+    log = tmp_path / "grades.db-wal"
+    with closing(Store.open(f"sqlite:///{file}")) as store, closing(sqlite3.connect(file)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        note(store, "kept")
+        store.empty_log()
+        assert "cannot be emptied now" in caplog.text
+        assert log.stat().st_size > 0
+        reader.rollback()
+        store.empty_log()
+        assert log.stat().st_size == 0
