@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["reviews"], route_class=StrictJson)
 
 # What people write: a name on one line without control characters, a reason on several.
 LINE = r"^[^\x00-\x1f\x7f]*$"
-TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+TEXT = r"^[^\x00-\x08\x0e-\x1f\x7f]*$"
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=TEXT)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=LINE)]
 

@@ -75,6 +75,7 @@ def _interview(page: Page, good: str) -> Iterator[str]:
     yield "interview that cannot be"
     page.goto("/interview")
     page.get_by_role("button", name="Start").click()
+    page.locator("#answer").wait_for()
     yield "interview question"
     for _ in range(4):
         page.locator("#answer").fill(good)
@@ -88,6 +89,7 @@ def _history(page: Page, weak: str, good: str) -> Iterator[str]:
     page.goto("/history")
     yield "history off"
     page.get_by_role("button", name="Keep my history").click()
+    page.locator(".danger-zone").wait_for()
     yield "history empty"
     for question in ("zero-grad", "autograd", "tensors"):
         page.goto(f"/questions/{question}")
@@ -104,6 +106,7 @@ def _review(page: Page) -> Iterator[str]:
     page.goto("/review?outcome=")
     yield "queue"
     page.locator("tbody a").first.click()
+    page.locator("#reason").wait_for()
     yield "grade"
     page.locator("#verdict-1").select_option("met")
     page.locator("#reason").fill("It says so in other words.")
