@@ -97,6 +97,16 @@ def postgres() -> Iterator[Cluster]:
     cluster.close()
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an empty database, of each kind, for all tests of a module: what one takes the other may choke on."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('module')}/grades.db"
+        return
+    with request.getfixturevalue("postgres").database() as address:
+        yield address
+
+
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """The address of a real server that runs this app, once it is ready to grade."""

@@ -30,7 +30,7 @@ def opened(url: str | None, *, upgrade: bool = True, create: bool = False) -> It
     Only with `create` a file is made that is not there: of a mistyped path, it would look like a database that is empty.
     """
     url = url or read_settings().database
-    print(f"Database: {named(url)}", file=sys.stderr)
+    print(f"Database: {address(url)}", file=sys.stderr)
     store = Store.open(url, upgrade=upgrade, create=create)
     try:
         yield store

@@ -26,19 +26,10 @@ BODY: Json = {"question_id": "zero-grad", "answer": ANSWER}
 SKY: Json = {"prompt": "Why is the sky blue?", "reference_answers": ["Air molecules scatter blue light most."]}
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('kept') / 'g.db'}"
-        return
-    with request.getfixturevalue("postgres").database() as address:
-        yield address
-
-
 @pytest.fixture(scope="module")
-def service(url: str, fast_grader: Grader) -> Iterator[TestClient]:
+def service(module_url: str, fast_grader: Grader) -> Iterator[TestClient]:
     """A service of its own, with a place in the queue for each of the requests these tests send at once."""
-    app = create_app(Settings(database=url, grading_slots=16), load=lambda: fast_grader)
+    app = create_app(Settings(database=module_url, grading_slots=16), load=lambda: fast_grader)
     with TestClient(app) as client:
         assert app.state.grading.wait(60)
         yield client
@@ -262,14 +253,14 @@ def test_agreement_is_told_per_question_and_criterion(service: TestClient) -> No
     assert service.get("/v1/agreement", params={"question_id": "cuda"}).json() == {"questions": []}
 
 
-def test_a_candidate_gets_everything_and_then_nothing(service: TestClient, url: str) -> None:
+def test_a_candidate_gets_everything_and_then_nothing(service: TestClient, module_url: str) -> None:
     grade = send(service, candidate="eve@example.org").json()
     service.post(f"/v1/grades/{grade['id']}/override", json={"reason": "why not", "score": 1})
     found = service.get("/v1/candidates/eve@example.org").json()
     assert [one["kind"] for one in found["answers"][0]["grades"]] == ["grade", "override"]
     assert service.delete("/v1/candidates/eve@example.org").json() == {"answers": 1, "grades": 2, "job_rows": 0}
-    if url.startswith("sqlite"):
-        files = Path(url.removeprefix("sqlite:///")).parent.iterdir()
+    if module_url.startswith("sqlite"):
+        files = Path(module_url.removeprefix("sqlite:///")).parent.iterdir()
         assert not [file for file in files if b"eve@example.org" in file.read_bytes()]
     for response in (
         service.get(f"/v1/grades/{grade['id']}"),
@@ -314,9 +305,9 @@ def test_the_numbers_behind_a_grade_are_kept(service: TestClient) -> None:
 # ---- a service that is started again ---------------------------------------------------------------------------------
 
 
-def test_what_was_kept_is_there_after_a_restart(url: str, fast_grader: Grader, service: TestClient) -> None:
+def test_what_was_kept_is_there_after_a_restart(module_url: str, fast_grader: Grader, service: TestClient) -> None:
     first = send(service, "key-7", candidate="restart")
-    app = create_app(Settings(database=url), load=lambda: fast_grader)
+    app = create_app(Settings(database=module_url), load=lambda: fast_grader)
     with TestClient(app) as again:
         assert app.state.grading.wait(60)
         assert send(again, "key-7", candidate="restart").content == first.content

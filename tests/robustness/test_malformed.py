@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,14 +33,10 @@ BATCH: dict[str, Any] = {"answers": [GOOD, INLINE]}
 PATHS = {"/v1/grades": [GOOD, INLINE], "/v1/grades/batch": [BATCH]}
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Both databases: what one takes the other may choke on."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('malformed')}/grades.db"
-        return
-    with request.getfixturevalue("postgres").database() as address:
-        yield address
+@pytest.fixture(scope="module")
+def url(module_url: str) -> str:
+    """Both databases, where this folder's other tests have one."""
+    return module_url
 
 
 @dataclass
